@@ -1,0 +1,40 @@
+# `make` alone lists the targets. Every target that needs Python first sets up .venv, once: see setup.sh.
+PYTHON := .venv/bin/python
+ARGS ?=
+
+# A PYTHONPATH from outside would put other versions before the locked ones.
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help run test lint bench notebooks lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.venv/.installed: requirements.lock setup.sh
+	@bash setup.sh
+
+run: .venv/.installed  ## run the chain on simulated recordings; with ARGS="--recordings DIR" on real ones
+	$(PYTHON) run.py $(ARGS)
+
+test: .venv/.installed  ## run every test; with ARGS="-k NAME" some of them
+	$(PYTHON) -m pytest $(ARGS)
+
+lint: .venv/.installed  ## check style and the notebooks' form, changing nothing
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) tests/check_notebooks.py $(wildcard *.ipynb)
+
+bench: .venv/.installed  ## measure the speed of a discriminator step, beside other implementations
+	$(PYTHON) -m benchmarks.discriminator_step $(ARGS)
+
+notebooks: .venv/.installed  ## open the notebooks in JupyterLab
+	$(PYTHON) -m jupyterlab $(ARGS)
+
+lock:  ## remake requirements.lock from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.10 --upgrade --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+clean:  ## remove .venv and caches; recordings, runs and figures stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,235 @@
+"""Runs the chain: checks the parameters, then executes the five notebooks into one run folder.
+
+python run.py                                on simulated recordings
+python run.py --recordings DIR               on real ones, in WESAD's layout (DIR/S2/S2.pkl ...)
+python run.py -p epsilon 10 -p folds S2,S5   with other parameters than the notebooks' own
+"""
+
+import argparse
+import difflib
+import os
+import sys
+import time
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import papermill
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from wearsynth import windows
+from wearsynth.privacy import Promise
+from wearsynth.recordings import RecordingError, find_recordings
+from wearsynth.report import result_table, write_report
+from wearsynth.runs import RunFolder, fingerprint
+
+ROOT = Path(__file__).resolve().parent
+NOTEBOOKS = tuple(ROOT / f"{name}.ipynb" for name in RunFolder.NOTEBOOKS)
+PRESETS = {
+    "smoke": {"steps": 20, "synthetic_windows": 200, "detector_epochs": 3, "simulated_people": 3},
+    "default": {},
+}
+OPTION_OF = {"recordings": "--recordings", "run_folder": "--out"}
+AT_LEAST = {"simulated_people": 2, "synthetic_windows": 10, "detector_epochs": 1, "detector_seeds": 1, "seed": 0}
+PACKAGES = (
+    "tensorflow",
+    "tensorflow-privacy",
+    "dp-accounting",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "neurokit2",
+)
+
+
+KERNEL = Config(KernelManager={"transport": "ipc"}) if os.name == "posix" else Config()  # sockets only this user can reach
+
+
+class BadInput(ValueError):
+    """What was given on the command line cannot be run."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status: 0 done, 1 a notebook failed, 2 bad input, 130 stopped."""
+    options = parse(arguments)
+    try:
+        notebooks = {notebook: papermill.inspect_notebook(str(notebook)) for notebook in NOTEBOOKS}
+        given = PRESETS[options.preset] | read_values(options.p, notebooks)
+        parameters = defaults(notebooks) | given
+        check(parameters, options.recordings)
+        folder = RunFolder((options.out or ROOT / "runs" / run_name(options)).resolve())
+        parameters |= {"run_folder": str(folder.path), "recordings": str(options.recordings or "")}
+        run_chain(folder, notebooks, parameters)
+    except (BadInput, RecordingError) as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    except ChainError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("run.py: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print_results(folder)
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Reads the command line; argparse itself ends with status 2 on an unknown option."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--recordings", type=Path, metavar="DIR", help="recordings in WESAD's layout; default: simulated"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="run folder; default: runs/<name that tells the parameters>"
+    )
+    parser.add_argument(
+        "--preset", choices=PRESETS, default="default", help="smoke: tiny, to see that everything works"
+    )
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook's parameter"
+    )
+    options = parser.parse_args(arguments)
+    options.recordings = options.recordings and options.recordings.resolve()
+    return options
+
+
+def defaults(notebooks: dict[Path, dict]) -> dict[str, Any]:
+    """Every parameter of the notebooks at its default, a value of its declared type."""
+    declared = {name: parameter for parameters in notebooks.values() for name, parameter in parameters.items()}
+    return {name: _convert(name, _unquoted(parameter["default"]), parameter) for name, parameter in declared.items()}
+
+
+def read_values(pairs: list[tuple[str, str]], notebooks: dict[Path, dict]) -> dict[str, Any]:
+    """Reads `-p NAME VALUE` pairs.
+
+    Raises:
+        BadInput: no notebook has the parameter, or the value is not of its type.
+    """
+    declared = {name: parameter for parameters in notebooks.values() for name, parameter in parameters.items()}
+    values = {}
+    for name, text in pairs:
+        if name in OPTION_OF:
+            raise BadInput(f"-p {name}: use {OPTION_OF[name]}")
+        if name not in declared:
+            nearest = difflib.get_close_matches(name, declared, n=1, cutoff=0)[0]
+            raise BadInput(f"-p {name}: no notebook has this parameter; did you mean {nearest!r}?")
+        values[name] = _convert(name, text, declared[name])
+    return values
+
+
+def check(parameters: dict[str, Any], recordings: Path | None) -> None:
+    """Raises BadInput for a value out of its range, RecordingError for a folder without recordings."""
+    try:
+        Promise(**{field.name: parameters[field.name] for field in fields(Promise)})
+        windows.check(*(parameters[name] for name in ("signals", "scaling", "window_seconds", "hop_seconds")))
+        for name, least in AT_LEAST.items():
+            if parameters[name] < least:
+                raise ValueError(f"{name}={parameters[name]}: expected at least {least}")
+        if recordings:
+            people = [path.stem for path in find_recordings(recordings)]
+        else:
+            people = [f"S{2 + number}" for number in range(parameters["simulated_people"])]
+        windows.choose_folds(people, parameters["folds"])
+    except RecordingError:
+        raise
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+def run_name(options: argparse.Namespace) -> str:
+    """A folder name that tells what was run."""
+    source = options.recordings.name if options.recordings else "simulated"
+    return "-".join([source, options.preset, *(f"{name}={value}" for name, value in sorted(options.p))]).replace(
+        "/", "_"
+    )
+
+
+class ChainError(RuntimeError):
+    """A notebook did not reach its end."""
+
+
+def run_chain(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[str, Any]) -> None:
+    """Executes the notebooks in order, leaving out those that are finished and whose inputs are what they were."""
+    recordings = Path(parameters["recordings"]) if parameters["recordings"] else None
+    stats = [path.stat() for path in find_recordings(recordings)] if recordings else []
+    key = fingerprint([(stat.st_size, stat.st_mtime_ns) for stat in stats])
+    for number, (notebook, declared) in enumerate(notebooks.items(), start=1):
+        own = {name: parameters[name] for name in declared}
+        key = fingerprint(key, notebook, sorted(own.items()))
+        if folder.is_finished(notebook.stem, key):
+            print(f"[{number}/{len(notebooks)}] {notebook.stem}: finished before", flush=True)
+            continue
+        print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)
+        start = time.monotonic()
+        execute(notebook, folder, own)
+        seconds = time.monotonic() - start
+        folder.record("run", {"seconds": folder.metrics["run"].get("seconds", {}) | {notebook.stem: round(seconds, 1)}})
+        folder.mark_finished(notebook.stem, key)
+    folder.record("run", {"parameters": parameters, "versions": {name: version(name) for name in PACKAGES}})
+    write_report(folder)
+
+
+def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> None:
+    """Executes one notebook into the run folder, its output streamed.
+
+    Raises:
+        ChainError: a cell failed; tells which, and where to look.
+        RecordingError: a recording was refused.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    target = folder.path / notebook.name
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(target),
+            parameters,
+            kernel_name="python3",
+            cwd=str(ROOT),
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            config=KERNEL,
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # failures arrive as exceptions
+        )
+    except PapermillExecutionError as error:
+        if error.ename == RecordingError.__name__:
+            raise RecordingError(error.evalue) from None
+        raise ChainError(
+            f"{notebook.stem}, cell {error.exec_count}: {error.ename}: {error.evalue}; see {target}"
+        ) from None
+    except DeadKernelError:
+        raise ChainError(f"{notebook.stem}: its kernel died, most often for want of memory; see {target}") from None
+
+
+def print_results(folder: RunFolder) -> None:
+    """Prints the result table and where everything lies."""
+    print(f"\nOn {folder.kind} recordings, mean over held-out people:\n")
+    print(result_table(folder.metrics).to_string(), end="\n\n")
+    for what, path in {
+        "report": folder.path / "report.html",
+        "metrics": folder.metrics_file,
+        "synthetic windows": folder.synthetic,
+        "figures": folder.figures,
+    }.items():
+        print(f"{what:>18}  {path}")
+
+
+def _convert(name: str, text: str, parameter: dict) -> Any:
+    kind = {"int": int, "float": float, "str": str}[parameter["inferred_type_name"]]
+    try:
+        return kind(text)
+    except ValueError:
+        expected = {int: "a whole number", float: "a number"}[kind]
+        raise BadInput(f"{name}={text!r}: expected {expected}") from None
+
+
+def _unquoted(source: str) -> str:
+    return source.strip("\"'")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""Synthetic against real, in numbers; all on windows scaled to [0, 1].
+
+Nothing here asks where a window came from: real people can stand in the place of the synthetic set, as a yardstick.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from scipy.signal import periodogram
+from scipy.stats import ks_2samp
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold
+
+from wearsynth.detector import simple_features
+from wearsynth.windows import Windows, concatenate
+
+CLASSES = {0: "baseline and amusement", 1: "stress"}
+LAGS = 30  # s, half a window: further out too few pairs of seconds are left
+POWER_FLOOR = 1e-7  # 1/Hz; spread over all frequencies, a standard deviation of 0.0002; real windows stay far above it
+CONSTANT = 1e-10  # variance below which a window holds nothing but rounding
+MOST_SPLITS = 4  # of the people, in the two-sample test
+
+Distance = Callable[[Windows, Windows], float]
+
+
+def compare(real: Windows, synthetic: Windows, seed: int) -> dict:
+    """Compares two sets of windows by every metric of this module.
+
+    Args:
+        real: windows of at least two people.
+        synthetic: windows to compare with them.
+        seed: of the splits and the forest in the two-sample test.
+
+    Returns:
+        The record `fidelity` of metrics.json: `ks` (class -> signal -> value), `ks_mean`, `correlation_difference`,
+        `psd_distance`, `acf_distance`, `psd_ratio`, `acf_ratio`, `c2st_auroc`.
+
+    Raises:
+        ValueError: fewer than two real people, no window of one class, or different signals.
+    """
+    _check(real, synthetic)
+    ks = ks_statistics(real, synthetic)
+    return {
+        "ks": ks.to_dict(),
+        "ks_mean": float(ks.to_numpy().mean()),
+        "correlation_difference": correlation_difference(real, synthetic),
+        "psd_distance": spectral_distance(real, synthetic),
+        "acf_distance": autocorrelation_distance(real, synthetic),
+        "psd_ratio": relative_to_people(spectral_distance, real, synthetic),
+        "acf_ratio": relative_to_people(autocorrelation_distance, real, synthetic),
+        "c2st_auroc": two_sample_auroc(real, synthetic, seed),
+    }
+
+
+def ks_statistics(real: Windows, synthetic: Windows) -> pd.DataFrame:
+    """Compares the distributions of the values second by second, by the two-sample Kolmogorov-Smirnov statistic.
+
+    Returns:
+        One row a signal; columns 'baseline and amusement' and 'stress'. 0: equal, 1: disjoint.
+    """
+    columns = {}
+    for label, name in CLASSES.items():
+        ours, theirs = (windows.values[windows.labels == label] for windows in (real, synthetic))
+        columns[name] = [
+            float(ks_2samp(ours[..., k].ravel(), theirs[..., k].ravel(), method="asymp").statistic)
+            for k in range(len(real.signals))
+        ]
+    return pd.DataFrame(columns, index=list(real.signals))
+
+
+def correlations(windows: Windows) -> np.ndarray:
+    """Returns Pearson's correlations between signals over all seconds, (n_signals, n_signals); 0 where one is constant."""
+    seconds = windows.values.reshape(-1, len(windows.signals)).astype(float)
+    centred = seconds - seconds.mean(axis=0)
+    deviation = centred.std(axis=0)
+    constant = deviation**2 < CONSTANT
+    standardised = np.where(constant, 0, centred / np.where(constant, 1, deviation))
+    return standardised.T @ standardised / len(seconds)
+
+
+def correlation_difference(real: Windows, synthetic: Windows) -> float:
+    """Returns the mean absolute difference of the correlations between pairs of different signals."""
+    pairs = np.triu_indices(len(real.signals), k=1)
+    return float(np.abs(correlations(real) - correlations(synthetic))[pairs].mean())
+
+
+def power_spectra(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Mean power spectral density over windows, each freed of its own mean.
+
+    Returns:
+        Frequencies above 0 in Hz, (n_frequencies,), and one-sided power in 1/Hz, (n_frequencies, n_signals). The sum of
+        the power times the frequencies' spacing is the mean variance within a window.
+    """
+    frequencies, power = periodogram(windows.values.astype(float), fs=1.0, detrend="constant", axis=1)
+    return frequencies[1:], power[:, 1:].mean(axis=0)
+
+
+def autocorrelations(windows: Windows, lags: int = LAGS) -> np.ndarray:
+    """Mean autocorrelation over windows, each freed of its own mean.
+
+    Each lag's products are averaged over the pairs there are. Subtracting a window's own mean pulls the values down, by
+    about 1 / window_seconds for white noise and more for slower signals: compare windows of the same length only.
+
+    Args:
+        windows: any.
+        lags: longest lag, s, below the length of a window.
+
+    Returns:
+        (lags + 1, n_signals). A window that never changes equals itself at every lag: 1.
+    """
+    centred = windows.values - windows.values.mean(axis=1, keepdims=True, dtype=float)
+    variance = np.mean(centred**2, axis=1)
+    constant = variance < CONSTANT
+    seconds = centred.shape[1]
+    covariance = (np.mean(centred[:, : seconds - lag] * centred[:, lag:], axis=1) for lag in range(lags + 1))
+    divisor = np.where(constant, 1, variance)
+    return np.stack([np.where(constant, 1, product / divisor).mean(axis=0) for product in covariance])
+
+
+def spectral_distance(a: Windows, b: Windows) -> float:
+    """Returns the mean over signals and frequencies of |log10(power of a / power of b)|: 1 is a factor of ten.
+
+    Power falls by orders of magnitude from slow waves to fast ones. A difference would be that of the slowest waves alone;
+    the ratio lets a texture that is ten times too strong count as much as a drift that is.
+    """
+    ours, theirs = (np.log10(np.maximum(power_spectra(windows)[1], POWER_FLOOR)) for windows in (a, b))
+    return float(np.abs(ours - theirs).mean())
+
+
+def autocorrelation_distance(a: Windows, b: Windows) -> float:
+    """Returns the mean over signals and lags 1 to LAGS of the absolute difference of the autocorrelations."""
+    return float(np.abs(autocorrelations(a) - autocorrelations(b))[1:].mean())
+
+
+def relative_to_people(distance: Distance, real: Windows, synthetic: Windows) -> float:
+    """Puts a distance on the scale of how much people differ.
+
+    Returns:
+        Distance of synthetic to real over the mean distance of one real person to all the others. 1: the synthetic set is
+        as far from these people as one of them is from the rest.
+    """
+    between = [distance(real.of(person), real.without(person)) for person in np.unique(real.subjects)]
+    return float(distance(synthetic, real) / np.mean(between))
+
+
+def two_sample_auroc(real: Windows, synthetic: Windows, seed: int) -> float:
+    """Lets a random forest on simple features tell synthetic windows from real ones of people it has not met.
+
+    Split by window, the test would be won by remembering people: neighbouring windows of one person look alike, and
+    windows of six people are told from those of six others at .998. So nobody's windows lie on both sides of a split.
+
+    Args:
+        real: windows of at least two people.
+        synthetic: windows of one generator, whose halves are drawn at random; or of people, who stay whole.
+        seed: of splits and forest.
+
+    Returns:
+        Area under the ROC curve, mean over up to MOST_SPLITS splits: 0.5 cannot be told apart, 1 always.
+    """
+    scores = []
+    for ours, theirs in zip(_splits(real, seed), _halves(synthetic, seed)):
+        (train, test), (synthetic_train, synthetic_test) = ours, theirs
+        forest = RandomForestClassifier(200, min_samples_leaf=2, class_weight="balanced", random_state=seed)
+        forest.fit(*_features_and_source(real[train], synthetic[synthetic_train]))
+        features, source = _features_and_source(real[test], synthetic[synthetic_test])
+        scores.append(roc_auc_score(source, forest.predict_proba(features)[:, 1]))
+    return float(np.mean(scores))
+
+
+def _splits(windows: Windows, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices for training and testing; each person is tested once."""
+    people = np.unique(windows.subjects)
+    shuffled = np.random.default_rng(seed).permutation(len(people))
+    groups = shuffled[np.searchsorted(people, windows.subjects)]
+    yield from GroupKFold(min(MOST_SPLITS, len(people))).split(windows.values, groups=groups)
+
+
+def _halves(windows: Windows, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Endless random halves, as indices: of the people, if there are several, otherwise of the windows."""
+    people, units = np.unique(windows.subjects, return_inverse=True)
+    if len(people) == 1:
+        units = np.arange(len(windows))
+    rng = np.random.default_rng(seed)
+    while True:
+        first = rng.permutation(units.max() + 1)[units] <= units.max() // 2
+        yield np.flatnonzero(first), np.flatnonzero(~first)
+
+
+def _features_and_source(real: Windows, synthetic: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Simple features of both, and whether a window is synthetic."""
+    features = simple_features(concatenate([real, synthetic]).values)
+    return features, np.arange(len(features)) >= len(real)
+
+
+def _check(real: Windows, synthetic: Windows) -> None:
+    """Refuses what cannot be compared."""
+    people = np.unique(real.subjects)
+    if len(people) < 2:
+        raise ValueError(
+            f"real windows of {', '.join(people) or 'nobody'}: expected two people or more, to tell how they differ"
+        )
+    if real.signals != synthetic.signals:
+        raise ValueError(f"signals differ: real {real.signals}, synthetic {synthetic.signals}")
+    for label, name in CLASSES.items():
+        for source, windows in {"real": real, "synthetic": synthetic}.items():
+            if label not in windows.labels:
+                raise ValueError(f"no {source} window of the class {name!r}: expected both classes")

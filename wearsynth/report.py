@@ -1,0 +1,113 @@
+"""A run's report: the five executed notebooks behind one summary page, in one file that needs no other."""
+
+import base64
+import math
+from typing import Any
+
+import nbformat
+import pandas as pd
+from nbconvert import HTMLExporter
+
+from wearsynth.runs import RunFolder
+
+SUMMARY_FIGURES = ("example_windows", "scores_by_subject")
+
+
+def result_table(metrics: dict[str, Any]) -> pd.DataFrame:
+    """Returns the detection scores as text, `mean [95 % interval over held-out people]`, one row a protocol.
+
+    Args:
+        metrics: the content of metrics.json.
+    """
+    detection = metrics["detection"]
+    rows = {"majority": detection["majority"]}
+    rows |= {f"{name} ({record['detector']})": record for name, record in detection["protocols"].items()}
+    rows |= {f"{name} ({record['detector']})": record for name, record in detection["baselines"].items()}
+    return pd.DataFrame(
+        {name: {score: _with_interval(record, score) for score in record["mean"]} for name, record in rows.items()}
+    ).T
+
+
+def write_report(folder: RunFolder) -> None:
+    """Joins summary and executed notebooks into `report.html`.
+
+    Args:
+        folder: a run folder with all five notebooks executed.
+    """
+    report = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(_summary(folder))])
+    for name in folder.NOTEBOOKS:
+        notebook = nbformat.read(folder.path / f"{name}.ipynb", as_version=4)
+        report.cells.append(nbformat.v4.new_markdown_cell(f'<a id="{name}"></a>\n\n---'))
+        report.cells.extend(notebook.cells)
+        report.metadata = notebook.metadata
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    page, _ = exporter.from_notebook_node(
+        report, resources={"metadata": {"name": f"wearsynth: {folder.kind} recordings"}}
+    )
+    (folder.path / "report.html").write_text(page, encoding="utf-8")
+
+
+def statement_text(privacy: dict[str, Any]) -> str:
+    """Puts the privacy statement of metrics.json into sentences, in Markdown."""
+    if not privacy["private"]:
+        why = "epsilon is infinite" if privacy["epsilon"] in ("inf", math.inf) else "its noise came from a seed"
+        return f"**No privacy guarantee**: {why}. These windows may give away the people they were learned from."
+    spent = privacy["spent"]
+    outside = "\n".join(f"- {item}" for item in privacy["outside_guarantee"])
+    return f"""**({spent[privacy["unit"]]:.3g}, {privacy["delta"]:g})-differentially private for one {privacy["unit"]}**; neighbours are
+{privacy["neighbours"]}.
+
+| reading, at delta {privacy["delta"]:g} | epsilon at most |
+|---|---|
+| a window | {spent["window"]:.3g} |
+| an event (one second of the 1 Hz table) | {spent["event"]:.3g} |
+| a subject (all of a person's windows) | {spent["subject"]:.3g} |
+| a {privacy["unit"]}, should all generators of this run be shared | {privacy["spent_all_generators"]:.3g} |
+
+Kept by {privacy["steps"]} steps of DP-SGD with noise multiplier {privacy["noise_multiplier"]:.4g}, clip norm {privacy["clip_norm"]:g} and
+Poisson sampling at {privacy["sampling_probability"]:g}; accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
+
+Outside the guarantee:
+
+{outside}
+"""
+
+
+def _summary(folder: RunFolder) -> str:
+    metrics = folder.metrics
+    recordings = metrics["run"]["recordings"]
+    links = " · ".join(f"[{name}](#{name})" for name in folder.NOTEBOOKS)
+    figures = "\n\n".join(_embedded(folder, name) for name in SUMMARY_FIGURES)
+    fidelity = pd.Series({name: value for name, value in metrics["fidelity"].items() if isinstance(value, float)})
+    return f"""# Synthetic smartwatch windows from {folder.kind} recordings
+
+{len(recordings["subjects"])} people, {recordings["seconds"] / 3600:.1f} hours. The notebooks of this run: {links}
+
+## What was promised
+
+{statement_text(metrics["privacy"])}
+
+## Stress detection on people whom neither generator nor detector saw
+
+Mean over held-out people, with the 95 % bootstrap interval over them.
+
+{result_table(metrics).to_html()}
+
+## Fidelity
+
+{fidelity.to_frame("value").round(3).to_html()}
+
+{figures}
+"""
+
+
+def _with_interval(record: dict[str, Any], score: str) -> str:
+    mean, interval = record["mean"][score], record.get("ci95", {}).get(score)
+    if mean is None:
+        return "-"
+    return f"{mean:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def _embedded(folder: RunFolder, name: str) -> str:
+    picture = base64.b64encode((folder.figures / f"{name}.png").read_bytes()).decode()
+    return f'<img alt="{name}" src="data:image/png;base64,{picture}">'

@@ -1,0 +1,217 @@
+"""1 Hz table -> windows (n_windows, window_seconds, n_signals) in [0, 1], and splits by subject."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+PUBLISHED = ("BVP", "EDA", "ACC_x", "ACC_y", "ACC_z", "TEMP")
+EXTENDED = (*PUBLISHED, "HR", "BVP_amplitude", "ACC_movement")
+SIGNALS = {"published": PUBLISHED, "extended": EXTENDED}
+SCALINGS = ("subject", "public")
+
+# Bounds that need no look at anybody's recording, in the signals' own units. Values outside are clipped. They also give
+# synthetic windows their physical units under either scaling.
+PUBLIC_RANGES = {
+    "BVP": (-50.0, 50.0),  # a.u.; the wristband centres it on 0; below 0.5 Hz little is left but motion
+    "EDA": (0.0, 20.0),  # uS; skin conductance levels of adults: 2-20 uS (Dawson, Schell and Filion 2007)
+    "ACC_x": (-1.2, 1.2),  # g; gravity along one axis, and some movement
+    "ACC_y": (-1.2, 1.2),
+    "ACC_z": (-1.2, 1.2),
+    "TEMP": (26.0, 38.0),  # degrees C; the wrist's skin indoors, up to the body's core
+    "HR": (40.0, 160.0),  # beats a minute; adults from deep rest to brisk effort
+    "BVP_amplitude": (2.0, 400.0),  # a.u.; on a log scale, from a barely seen pulse to a strong one with movement
+    "ACC_movement": (
+        0.002,
+        1.0,
+    ),  # g; on a log scale, from half a step of the sensor (1/64 g) over many samples to shaking
+}
+LOG_SIGNALS = ("BVP_amplitude", "ACC_movement")  # strengths: their ratios carry the meaning, and bursts span decades
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Scaled windows with what is known of each.
+
+    Args:
+        values: (n_windows, window_seconds, n_signals), float32 in [0, 1].
+        labels: (n_windows,), 1 stress, 0 baseline or amusement.
+        subjects: (n_windows,), such as 'S2'.
+        signals: the n_signals names, in order.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray
+    subjects: np.ndarray
+    signals: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, chosen: np.ndarray) -> "Windows":
+        """Chosen windows, by a mask or by indices."""
+        return Windows(self.values[chosen], self.labels[chosen], self.subjects[chosen], self.signals)
+
+    def of(self, subject: str) -> "Windows":
+        """The windows of one subject."""
+        return self[self.subjects == subject]
+
+    def without(self, subject: str) -> "Windows":
+        """The windows of everybody else; of all, where nobody is called that."""
+        return self[self.subjects != subject]
+
+    def save(self, path: Path) -> None:
+        """Writes the windows to an .npz file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, values=self.values, labels=self.labels, subjects=self.subjects, signals=self.signals)
+
+    @classmethod
+    def load(cls, path: Path) -> "Windows":
+        """Reads what `save` wrote."""
+        with np.load(path) as stored:
+            return cls(stored["values"], stored["labels"], stored["subjects"], tuple(stored["signals"].tolist()))
+
+
+def concatenate(parts: list[Windows]) -> Windows:
+    """Returns the parts' windows behind one another; their signals must be the same."""
+    if len({part.signals for part in parts}) != 1:
+        raise ValueError(f"signals differ: {[part.signals for part in parts]}")
+    joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "labels", "subjects"))
+    return Windows(*joined, parts[0].signals)
+
+
+def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds: int, hop_seconds: int) -> Windows:
+    """Scales a 1 Hz table and cuts it into windows that lie within one condition and straddle no gap.
+
+    Args:
+        table: as `recordings.py` makes it; rows without a label are left out.
+        signals: 'published' (six) or 'extended' (nine).
+        scaling: 'subject', each person's own range over the labelled rows, or 'public', fixed bounds.
+        window_seconds: length of a window, s.
+        hop_seconds: from one window's start to the next one's, s.
+
+    Returns:
+        The windows, in the table's order.
+
+    Raises:
+        ValueError: an argument is out of its range, or there is no window at all.
+    """
+    check(signals, scaling, window_seconds, hop_seconds)
+    names = SIGNALS[signals]
+    labelled = table[table["label"].notna()].reset_index(drop=True)
+    values = scale(labelled, names, scaling)
+    starts = np.array(list(_starts(labelled, window_seconds, hop_seconds)), dtype=int)
+    if len(starts) == 0:
+        raise ValueError(f"window_seconds={window_seconds}: no condition lasts that long without a gap")
+    return Windows(
+        values[starts[:, None] + np.arange(window_seconds)],
+        labelled["label"].to_numpy(dtype=int)[starts],
+        labelled["subject"].to_numpy(dtype=str)[starts],
+        names,
+    )
+
+
+def check(signals: str, scaling: str, window_seconds: int, hop_seconds: int) -> None:
+    """Raises ValueError for settings that `make_windows` does not know."""
+    if signals not in SIGNALS:
+        raise ValueError(f"signals={signals!r}: expected {' or '.join(map(repr, SIGNALS))}")
+    if scaling not in SCALINGS:
+        raise ValueError(f"scaling={scaling!r}: expected {' or '.join(map(repr, SCALINGS))}")
+    for name, value in {"window_seconds": window_seconds, "hop_seconds": hop_seconds}.items():
+        if value < 1:
+            raise ValueError(f"{name}={value}: expected a whole number of seconds, at least 1")
+
+
+def scale(table: pd.DataFrame, signals: tuple[str, ...], scaling: str) -> np.ndarray:
+    """Scales the rows of a 1 Hz table to [0, 1].
+
+    Returns:
+        (n_rows, n_signals), float32. A signal that never changes in a person becomes 0.
+    """
+    values = _warp(table[list(signals)].to_numpy(float), signals)
+    if scaling == "public":
+        low, high = _warped_ranges(signals)
+        return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+    by_subject = pd.DataFrame(values).groupby(table["subject"].to_numpy())
+    low, high = (by_subject.transform(statistic).to_numpy() for statistic in ("min", "max"))
+    return ((values - low) / np.where(high > low, high - low, 1)).astype(np.float32)
+
+
+def unscale(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
+    """Gives values in [0, 1] their physical units, from the public ranges and so from nobody's own.
+
+    Args:
+        values: (..., n_signals) in [0, 1].
+        signals: the n_signals names.
+
+    Returns:
+        (..., n_signals), in the signals' units.
+    """
+    low, high = _warped_ranges(signals)
+    physical = low + values * (high - low)
+    logged = np.isin(signals, LOG_SIGNALS)
+    return np.where(logged, np.exp(np.where(logged, physical, 0)), physical)
+
+
+def to_table(windows: Windows) -> pd.DataFrame:
+    """Lays windows out as rows, in physical units.
+
+    Returns:
+        `window`, `time` (s, from the window's start), the signals in their units, `label`.
+    """
+    n_windows, seconds, _ = windows.values.shape
+    table = pd.DataFrame(
+        {"window": np.repeat(np.arange(n_windows), seconds), "time": np.tile(np.arange(seconds), n_windows)}
+    )
+    table[list(windows.signals)] = unscale(windows.values, windows.signals).reshape(-1, len(windows.signals))
+    return table.assign(label=np.repeat(windows.labels, seconds))
+
+
+def most_windows_per_second(window_seconds: int, hop_seconds: int) -> int:
+    """Returns how many windows can share one second of signal."""
+    return -(-window_seconds // hop_seconds)
+
+
+def choose_folds(subjects: list[str], folds: str) -> list[str]:
+    """Returns the people to hold out, one after the other.
+
+    Args:
+        subjects: everybody there is.
+        folds: 'all', or names such as 'S2,S5'.
+
+    Raises:
+        ValueError: a name is nobody's, or fewer than two people are there for a fold to leave one out.
+    """
+    chosen = list(subjects) if folds == "all" else [name.strip() for name in folds.split(",")]
+    for name in chosen:
+        if name not in subjects:
+            raise ValueError(f"folds={folds!r}: no recording of {name!r}; there are {', '.join(subjects)}")
+    if len(subjects) < 2:
+        raise ValueError(f"folds={folds!r}: holding one person out takes at least two, there is only {subjects[0]}")
+    return chosen
+
+
+def _starts(labelled: pd.DataFrame, window_seconds: int, hop_seconds: int) -> Iterator[int]:
+    """Row numbers at which a window starts: every hop within each stretch of one condition without a gap."""
+    change = labelled["subject"].ne(labelled["subject"].shift())
+    change |= labelled["condition"].ne(labelled["condition"].shift())
+    change |= labelled["time"].diff().ne(1)
+    for rows in labelled.groupby(change.cumsum()).indices.values():
+        yield from range(rows[0], rows[-1] + 2 - window_seconds, hop_seconds)
+
+
+def _warp(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
+    """Logarithm of the signals that are strengths, floored at their public lower bound; the others as they are."""
+    values = values.copy()
+    for column, name in enumerate(signals):
+        if name in LOG_SIGNALS:
+            values[:, column] = np.log(np.maximum(values[:, column], PUBLIC_RANGES[name][0]))
+    return values
+
+
+def _warped_ranges(signals: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Public lower and upper bounds, (n_signals,) each, on the scale on which `scale` works."""
+    low, high = _warp(np.array([PUBLIC_RANGES[name] for name in signals]).T, signals)
+    return low, high
