@@ -5,7 +5,7 @@ ARGS ?=
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run test lint bench notebooks lock clean
+.PHONY: help run test lint bench images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,6 +27,9 @@ lint: .venv/.installed  ## check style and the notebooks' form, changing nothing
 
 bench: .venv/.installed  ## measure the speed of a discriminator step, beside other implementations
 	$(PYTHON) -m benchmarks.discriminator_step $(ARGS)
+
+images: run  ## remake the pictures of the README from the simulated run
+	cp $(addprefix runs/simulated-default/figures/,example_windows.png scores_by_subject.png) images/
 
 notebooks: .venv/.installed  ## open the notebooks in JupyterLab
 	$(PYTHON) -m jupyterlab $(ARGS)

@@ -33,7 +33,7 @@ PRESETS = {
     "default": {},
 }
 OPTION_OF = {"recordings": "--recordings", "run_folder": "--out"}
-AT_LEAST = {"simulated_people": 2, "synthetic_windows": 10, "detector_epochs": 1, "detector_seeds": 1, "seed": 0}
+AT_LEAST = {"simulated_people": 3, "synthetic_windows": 10, "detector_epochs": 1, "detector_seeds": 1, "seed": 0}
 PACKAGES = (
     "tensorflow",
     "tensorflow-privacy",
@@ -46,7 +46,8 @@ PACKAGES = (
 )
 
 
-KERNEL = Config(KernelManager={"transport": "ipc"}) if os.name == "posix" else Config()  # sockets only this user can reach
+# Sockets that only this user can reach, instead of TCP ports.
+KERNEL = Config(KernelManager={"transport": "ipc"}) if os.name == "posix" else Config()
 
 
 class BadInput(ValueError):
@@ -133,6 +134,10 @@ def check(parameters: dict[str, Any], recordings: Path | None) -> None:
             people = [path.stem for path in find_recordings(recordings)]
         else:
             people = [f"S{2 + number}" for number in range(parameters["simulated_people"])]
+        if len(people) < 3:
+            raise ValueError(
+                f"{recordings}: recordings of {len(people)} people; the evaluation compares people: give 3 or more"
+            )
         windows.choose_folds(people, parameters["folds"])
     except RecordingError:
         raise

@@ -17,58 +17,84 @@ from wearsynth.windows import Windows
 LATENT_DIM = 32
 SLOW_WAVES = 8  # cosines whose weights the generator sets one by one: level, slope and the slow curves
 BANDS = 4  # of the faster cosines, whose strength it sets; their weights are noise
+FEATURES_PER_SIGNAL = 2 * SLOW_WAVES + BANDS
 N_FAKE = 128  # generated windows a step
 STRESS_SHARE = 0.3  # public: the study's protocol has about 30 % stress, whoever takes part
-GENERATOR_LEARNING_RATE = 1e-3
-DISCRIMINATOR_LEARNING_RATE = 5e-4
-INSTANCE_NOISE = 0.1
-AVERAGING = 0.99  # of the generator's weights, a step: the average is kept instead of a "best" one, which costs budget
+LEARNING_RATES = {"generator": 2e-4, "discriminator": 2e-3}  # the slower generator cannot run away
+INSTANCE_NOISE = 0.1  # on the discriminator's inputs, real and fake alike: it must not tell them apart by a hair
+AVERAGING = 0.998  # of the generator's weights, a step: the average is kept, not a "best" one, which would cost budget
 
 
 def build_generator(window_seconds: int, n_signals: int) -> tf.keras.Model:
     """Builds the generator: (latent, label, texture noise) -> windows in [0, 1].
 
-    A window is put together from cosines (an inverse discrete cosine transform over time): the slow ones with weights from
-    the network, the fast ones with noise whose strength in each band comes from the network. So structure in time is given,
-    and only its size is learned; free outputs for every second come out far too rough.
+    A window is put together from cosines over time (an inverse discrete cosine transform): the slow ones with weights
+    from the network, the fast ones with noise whose strength in each band comes from the network. So structure in time
+    is given, and its size is learned; free outputs for every second come out far too rough.
 
     Returns:
-        Model of (n, LATENT_DIM), (n, 1) and (n, window_seconds - SLOW_WAVES, n_signals) to (n, window_seconds, n_signals).
+        Model of (n, LATENT_DIM), (n, 1) and (n, window_seconds - SLOW_WAVES, n_signals) to
+        (n, window_seconds, n_signals).
     """
     layers = tf.keras.layers
-    latent = layers.Input((LATENT_DIM,))
-    label = layers.Input((1,))
     n_fast = window_seconds - SLOW_WAVES
+    latent, label = layers.Input((LATENT_DIM,)), layers.Input((1,))
     texture = layers.Input((n_fast, n_signals))
     hidden = layers.Concatenate()([latent, label])
     for _ in range(2):
         hidden = layers.Dense(128, activation=tf.nn.leaky_relu)(hidden)
-    slow = layers.Reshape((SLOW_WAVES, n_signals))(layers.Dense(SLOW_WAVES * n_signals)(hidden))
-    strength = layers.Dense(BANDS * n_signals, activation="softplus", bias_initializer=tf.keras.initializers.Constant(-2.0))(
-        hidden
-    )
-    strength = layers.Reshape((BANDS, n_signals))(strength)
-    waves = tf.constant(idct(np.eye(window_seconds), norm="ortho", axis=0) * math.sqrt(window_seconds), tf.float32)
-    fast = tf.gather(strength, np.arange(n_fast) * BANDS // n_fast, axis=1) * texture / math.sqrt(n_fast)
-    weights = tf.concat([slow / math.sqrt(SLOW_WAVES), fast], axis=1)
-    return tf.keras.Model([latent, label, texture], tf.sigmoid(tf.einsum("tk,nks->nts", waves, weights)))
+    # It starts out more diverse than people are: a generator that starts with one window for all tends to stay there.
+    diverse = tf.keras.initializers.VarianceScaling(4.0)
+    slow = layers.Dense(SLOW_WAVES * n_signals, kernel_initializer=diverse)(hidden)
+    slow = layers.Reshape((SLOW_WAVES, n_signals))(slow)
+    quiet = tf.keras.initializers.Constant(-2.0)
+    strength = layers.Dense(BANDS * n_signals, activation="softplus", bias_initializer=quiet)(hidden)
+    strength = tf.gather(layers.Reshape((BANDS, n_signals))(strength), _band_of(n_fast), axis=1)
+    weights = tf.concat([slow / math.sqrt(SLOW_WAVES), strength * texture / math.sqrt(n_fast)], axis=1)
+    values = tf.sigmoid(tf.einsum("tk,nks->nts", _cosines(window_seconds), weights))
+    return tf.keras.Model([latent, label, texture], values)
 
 
-def build_discriminator(window_seconds: int, n_signals: int) -> tf.keras.Sequential:
-    """Builds the discriminator: (n, window_seconds, n_signals + 1), the label as one more signal, -> logits (n, 1)."""
+def build_discriminator(n_signals: int) -> tf.keras.Sequential:
+    """Builds the discriminator: what `describe` says of windows -> logits (n, 1).
+
+    It is small, and looks at features instead of seconds, because noise is added to every weight: the fewer, the less.
+    """
     layers = tf.keras.layers
     return tf.keras.Sequential(
         [
-            layers.Input((window_seconds, n_signals + 1)),
+            layers.Input((2 * FEATURES_PER_SIGNAL * n_signals + 1,)),
             layers.GaussianNoise(INSTANCE_NOISE),
-            layers.Conv1D(32, 5, strides=2, padding="same"),
+            layers.Dense(32),
             layers.LeakyReLU(0.2),
-            layers.Conv1D(32, 5, strides=2, padding="same"),
-            layers.LeakyReLU(0.2),
-            layers.Flatten(),
             layers.Dense(1),
         ]
     )
+
+
+def describe(values: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+    """Describes windows as the generator makes them: slow cosines' weights, log power in bands of the others.
+
+    The squares of the weights stand beside them: a generator whose windows are all alike has the right means, but the
+    wrong squares. One fixed function describes real and generated windows alike, each by itself; it costs no budget.
+
+    Args:
+        values: (n, window_seconds, n_signals) in [0, 1].
+        label: (n, 1), 1 stress, 0 not.
+
+    Returns:
+        (n, 2 * FEATURES_PER_SIGNAL * n_signals + 1): the features where the label is 1, where it is 0, and the label.
+    """
+    window_seconds, n_signals = values.shape[1:]
+    n_fast = window_seconds - SLOW_WAVES
+    weights = tf.einsum("tk,nts->nks", _cosines(window_seconds) / window_seconds, values - 0.5)
+    # The factors bring all features to a size of about one; a window's level varies more than its curves do.
+    slow = weights[:, :SLOW_WAVES] * tf.constant([4.0] + [12.0] * (SLOW_WAVES - 1))[:, None]
+    bands = tf.one_hot(_band_of(n_fast), BANDS)
+    power = tf.einsum("kb,nks->nbs", bands, weights[:, SLOW_WAVES:] ** 2)
+    features = tf.concat([slow, slow**2, tf.math.log(power + 1e-5) / 4 + 2], axis=1)
+    features = tf.reshape(features, (-1, FEATURES_PER_SIGNAL * n_signals))
+    return tf.concat([features * label, features * (1 - label), label], axis=1)
 
 
 @dataclass(frozen=True)
@@ -93,8 +119,8 @@ class Generator:
         """
         rng = np.random.default_rng(seed)
         labels = rng.permutation(np.arange(n_windows) < round(n_windows * STRESS_SHARE)).astype(int)
-        latent, texture = (rng.standard_normal((n_windows, *shape)) for shape in self.noise_shapes())
-        values = self.model.predict([latent, labels[:, None], texture], batch_size=1024, verbose=0)
+        latent, texture = (rng.standard_normal((n_windows, *shape), np.float32) for shape in self.noise_shapes())
+        values = self.model([latent, labels[:, None].astype(np.float32), texture]).numpy()
         return Windows(values, labels, np.full(n_windows, "synthetic"), self.signals)
 
     def noise_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -144,8 +170,8 @@ class Training:
 def train(windows: Windows, promise: Promise, seed: int, noise_seed: int | None = None, name: str = "") -> Training:
     """Trains a conditional GAN whose discriminator sees the windows through DP-SGD only.
 
-    The gradient of the discriminator's real half comes from the mechanism; that of its fake half, clipped alike so that the
-    halves stay in balance, and all of the generator touch nothing private.
+    The gradient of the discriminator's real half comes from the mechanism. That of its fake half, clipped alike so that
+    the halves stay in balance, and all of the generator touch nothing private.
 
     Args:
         windows: real windows; private.
@@ -157,14 +183,14 @@ def train(windows: Windows, promise: Promise, seed: int, noise_seed: int | None 
     window_seconds, n_signals = windows.values.shape[1:]
     tf.keras.utils.set_random_seed(seed)
     generator = Generator(build_generator(window_seconds, n_signals), windows.signals, window_seconds)
-    discriminator = build_discriminator(window_seconds, n_signals)
+    discriminator = build_discriminator(n_signals)
     if noise_seed is None and not promise.private:
         noise_seed = seed
     real_half = PrivateGradient(
         discriminator,
         _loss,
         promise,
-        _with_label(windows.values, windows.labels.astype(np.float32)[:, None]).numpy(),
+        describe(windows.values, windows.labels.astype(np.float32)[:, None]).numpy(),
         np.ones(len(windows)),
         windows.subjects,
         rng=None if noise_seed is None else np.random.default_rng(noise_seed),
@@ -184,8 +210,8 @@ class _PublicHalf:
 
     def __init__(self, generator: Generator, discriminator: tf.keras.Sequential, clip_norm: float):
         self.generator, self.discriminator, self.clip_norm = generator, discriminator, clip_norm
-        self.generator_optimizer = tf.keras.optimizers.Adam(GENERATOR_LEARNING_RATE, beta_1=0.5)
-        self.discriminator_optimizer = tf.keras.optimizers.Adam(DISCRIMINATOR_LEARNING_RATE, beta_1=0.5)
+        self.generator_optimizer = tf.keras.optimizers.Adam(LEARNING_RATES["generator"], beta_1=0.5)
+        self.discriminator_optimizer = tf.keras.optimizers.Adam(LEARNING_RATES["discriminator"])
         self.average = [tf.Variable(weight, trainable=False) for weight in generator.model.weights]
 
     @tf.function
@@ -201,8 +227,10 @@ class _PublicHalf:
             logits = self.discriminator(self._fake(draw), training=True)
             loss = tf.reduce_mean(_loss(ones[:, 0], logits))
         self.generator_optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights))
+        # The first steps count alike: otherwise a short training would keep its untrained weights.
+        newest = tf.maximum(1 - AVERAGING, 1 / tf.cast(self.generator_optimizer.iterations, tf.float32))
         for average, weight in zip(self.average, self.generator.model.weights):
-            average.assign(AVERAGING * average + (1 - AVERAGING) * weight)
+            average.assign_add(newest * (weight - average))
         return tf.reduce_mean(_loss(0 * ones[:, 0], logits))
 
     def averaged(self) -> Generator:
@@ -218,12 +246,18 @@ class _PublicHalf:
 
     def _fake(self, draw: list[tf.Tensor]) -> tf.Tensor:
         """Generated windows as the discriminator sees them."""
-        return _with_label(self.generator.model(draw), draw[1])
+        return describe(self.generator.model(draw), draw[1])
 
 
-def _with_label(values: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """(n, seconds, signals) and (n, 1) -> (n, seconds, signals + 1): the label as one more, constant signal."""
-    return tf.concat([values, tf.repeat(label[:, None], values.shape[1], axis=1)], axis=2)
+def _cosines(window_seconds: int) -> tf.Tensor:
+    """Basis of the discrete cosine transform, (seconds, waves), each wave of mean square 1."""
+    waves = idct(np.eye(window_seconds), norm="ortho", axis=0) * math.sqrt(window_seconds)
+    return tf.constant(waves, tf.float32)
+
+
+def _band_of(n_fast: int) -> np.ndarray:
+    """Which of the BANDS each fast wave belongs to, (n_fast,)."""
+    return np.arange(n_fast) * BANDS // n_fast
 
 
 def _loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

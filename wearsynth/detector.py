@@ -27,7 +27,8 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 def simple_features(values: np.ndarray) -> np.ndarray:
-    """Describes each window by mean, standard deviation, minimum, maximum, slope and mean absolute difference of each signal.
+    """Describes each window by mean, standard deviation, minimum, maximum, slope and mean absolute difference of each
+    signal.
 
     Args:
         values: (n_windows, window_seconds, n_signals).
@@ -59,7 +60,7 @@ def train_cnn(windows: Windows, seed: int, epochs: int = EPOCHS) -> Predictor:
     )
     model.compile(tf.keras.optimizers.Adam(1e-3), "binary_crossentropy")
     model.fit(windows.values, windows.labels, batch_size=32, epochs=epochs, verbose=0)
-    return lambda values: model.predict(values, batch_size=1024, verbose=0)[:, 0]
+    return lambda values: model(values, training=False).numpy()[:, 0]
 
 
 def train_logistic_regression(windows: Windows, seed: int, epochs: int = EPOCHS) -> Predictor:
@@ -150,8 +151,9 @@ def summarize(table: pd.DataFrame) -> dict:
         table: rows as `cross_validate` makes them.
 
     Returns:
-        `detector`, `seeds`, `leaky`, `subjects` (each one's scores, mean over seeds), `mean` over people, `sd_seeds` (standard
-        deviation over seeds of that mean) and `ci95` (bootstrap interval of the mean over people; absent for one person).
+        `detector`, `seeds`, `leaky`, `subjects` (each one's scores, mean over seeds), `mean` over people, `sd_seeds`
+        (standard deviation over seeds of that mean) and `ci95` (bootstrap interval of the mean over people; absent for
+        one person).
     """
     by_subject = table.groupby("subject", sort=False)[list(SCORES)].mean()
     by_seed = table.groupby("seed")[list(SCORES)].mean()

@@ -1,9 +1,9 @@
 """How the promise is kept: Poisson draws, clipped sums of gradients, noise.
 
-A unit is a group of windows (one of them, or all of a subject's), and its gradient the mean over them. The clipped sum over
-units costs one forward and one backward pass (book-keeping: Bu et al. 2022, arXiv 2210.00038): the backward pass stops at
-each layer's pre-activations, and what it leaves there gives both the norm of every unit's gradient and the sum of the
-clipped ones, without a gradient of each unit ever standing in memory.
+A unit is a group of windows (one of them, or all of a subject's), and its gradient the mean over them. The clipped sum
+over units costs one forward and one backward pass (book-keeping: Bu et al. 2022, arXiv 2210.00038): the backward pass
+stops at each layer's pre-activations, and what it leaves there gives both the norm of every unit's gradient and the sum
+of the clipped ones, without a gradient of each unit ever standing in memory.
 """
 
 import os
@@ -28,11 +28,12 @@ ELEMENTWISE = (
     tf.keras.layers.ReLU,
     tf.keras.layers.Reshape,
 )
+CANCELLATION = 1e-6  # of the squared terms of a sum in single precision: what rounding may leave of them
 ROUNDING = 1e-5  # single precision must not carry a clipped gradient over the clip norm
 
 
 def uniform(size: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Draws from the open interval (0, 1), 53 bits each.
+    """Draws from the open interval (0, 1), 52 bits each: with one more, the largest would round up to 1.
 
     Args:
         size: how many.
@@ -42,7 +43,7 @@ def uniform(size: int, rng: np.random.Generator | None = None) -> np.ndarray:
         (size,), float64.
     """
     bits = np.frombuffer(os.urandom(8 * size), np.uint64) if rng is None else rng.integers(0, 2**64, size, np.uint64)
-    return ((bits >> np.uint64(11)) + 0.5) * 2.0**-53
+    return ((bits >> np.uint64(12)) + 0.5) * 2.0**-52
 
 
 def normal(size: int, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -60,7 +61,7 @@ class Units:
     """Which windows belong to a unit, as a table padded to the largest unit.
 
     Args:
-        windows: (n_units, most_windows), indices of windows; padding points to window 0.
+        windows: (n_units, most_windows), indices of windows; padding repeats one of the unit's own.
         share: (n_units, most_windows), float32, a window's weight in its unit's mean gradient; 0 for padding.
     """
 
@@ -82,7 +83,8 @@ class Units:
             return cls(np.arange(len(subjects))[:, None], np.ones((len(subjects), 1), np.float32))
         groups = [np.flatnonzero(subjects == subject) for subject in np.unique(subjects)]
         most = max(map(len, groups))
-        windows = np.stack([np.pad(group, (0, most - len(group))) for group in groups])
+        # Nobody else's window as padding: weight 0 does not silence one that is infinite or missing.
+        windows = np.stack([np.pad(group, (0, most - len(group)), mode="edge") for group in groups])
         share = np.stack([np.pad(np.full(len(group), 1 / len(group)), (0, most - len(group))) for group in groups])
         return cls(windows, share.astype(np.float32))
 
@@ -117,7 +119,7 @@ def clipped_sum(
     most_windows = examples.shape[1]
     with tf.GradientTape() as tape:
         outputs, taps = _forward(model, tf.reshape(examples, (-1, *examples.shape[2:])))
-        losses = loss(tf.reshape(targets, (-1,)), outputs)
+        losses = tf.ensure_shape(loss(tf.reshape(targets, (-1,)), outputs), (None,))
         total = tf.reduce_sum(losses * tf.reshape(share, (-1,)))
     slopes = tape.gradient(total, [preactivation for _, _, preactivation in taps])
     inputs = [_by_unit(layer_inputs, most_windows) for _, layer_inputs, _ in taps]
@@ -148,7 +150,8 @@ class PrivateGradient:
         examples: (n_windows, ...) float32; private.
         targets: (n_windows,); private.
         subjects: (n_windows,), whose window each is.
-        rng: a seeded generator for sample and noise, which voids the guarantee; without one, the operating system's entropy.
+        rng: a seeded generator for sample and noise, which voids the guarantee; without one, the operating system's
+            entropy.
 
     Raises:
         ValueError: the model has a layer whose gradient cannot be clipped by unit.
@@ -186,7 +189,7 @@ class PrivateGradient:
         Raises:
             RuntimeError: all promised steps have been taken.
         """
-        if self.steps == self.promise.steps:
+        if self.steps >= self.promise.steps:
             raise RuntimeError(f"all {self.steps} promised steps are taken: one more would break the promise")
         self.steps += 1
         drawn = poisson_sample(len(self._units), self.promise.sampling_probability, self._rng)
@@ -208,10 +211,15 @@ def check_layers(model: tf.keras.Sequential) -> None:
     Raises:
         ValueError: names the layer.
     """
+    if not isinstance(model, tf.keras.Sequential):
+        raise ValueError(
+            f"model {model.name!r} ({type(model).__name__}): expected layers one behind the other, Sequential"
+        )
     for layer in model.layers:
-        weighted = isinstance(layer, (tf.keras.layers.Dense, tf.keras.layers.Conv1D))
-        if isinstance(layer, tf.keras.layers.Conv1D) and (layer.groups, layer.dilation_rate) != (1, (1,)):
-            raise ValueError(f"layer {layer.name!r}: Conv1D is known here without groups and dilation")
+        weighted = type(layer) in (tf.keras.layers.Dense, tf.keras.layers.Conv1D)  # a subclass may do anything
+        known = (1, (1,), "channels_last")
+        if type(layer) is tf.keras.layers.Conv1D and (layer.groups, layer.dilation_rate, layer.data_format) != known:
+            raise ValueError(f"layer {layer.name!r}: Conv1D is known here without groups and dilation, channels last")
         if not weighted and not isinstance(layer, ELEMENTWISE):
             raise ValueError(
                 f"layer {layer.name!r} ({type(layer).__name__}): cannot be clipped by unit; use Dense or Conv1D"
@@ -225,6 +233,8 @@ def _forward(model: tf.keras.Sequential, values: tf.Tensor) -> tuple[tf.Tensor, 
     taps = []
     for layer in model.layers:
         if isinstance(layer, tf.keras.layers.Conv1D):
+            if layer.padding == "causal":  # which the layer's own call does before its convolution
+                values = tf.pad(values, ((0, 0), (layer.kernel_size[0] - 1, 0), (0, 0)))
             inputs, linear = _patches(layer, values), layer.convolution_op(values, layer.kernel)
         elif isinstance(layer, tf.keras.layers.Dense):
             inputs, linear = values, tf.matmul(values, layer.kernel)
@@ -245,7 +255,7 @@ def _patches(layer: tf.keras.layers.Conv1D, values: tf.Tensor) -> tf.Tensor:
         padding = max((-(-steps // stride) - 1) * stride + size - steps, 0)
         before = padding // 2
     else:
-        padding = before = size - 1 if layer.padding == "causal" else 0
+        padding = before = 0
     values = tf.pad(values, ((0, 0), (before, padding - before), (0, 0)))
     last = steps + padding - size
     return tf.concat([values[:, start : start + last + 1 : stride] for start in range(size)], axis=-1)
@@ -269,4 +279,10 @@ def _squared_norms(layer: tf.keras.layers.Layer, inputs: tf.Tensor, slopes: tf.T
         squared = tf.reduce_sum(tf.multiply(*grams), (1, 2))
     else:
         squared = tf.reduce_sum(tf.matmul(inputs, slopes, transpose_a=True) ** 2, (1, 2))
-    return squared + tf.reduce_sum(tf.reduce_sum(slopes, 1) ** 2, 1) if layer.use_bias else squared
+    lengths = tf.norm(slopes, axis=2)
+    terms = tf.reduce_sum(tf.norm(inputs, axis=2) * lengths, 1) ** 2
+    if layer.use_bias:
+        squared += tf.reduce_sum(tf.reduce_sum(slopes, 1) ** 2, 1)
+        terms += tf.reduce_sum(lengths, 1) ** 2
+    # Where large terms cancel, what is left is rounding, here otherwise than in the sum: it must not pass unclipped.
+    return squared + CANCELLATION * terms

@@ -71,7 +71,7 @@ def ks_statistics(real: Windows, synthetic: Windows) -> pd.DataFrame:
 
 
 def correlations(windows: Windows) -> np.ndarray:
-    """Returns Pearson's correlations between signals over all seconds, (n_signals, n_signals); 0 where one is constant."""
+    """Pearson's correlations between signals over all seconds, (n_signals, n_signals); a constant signal has 0."""
     seconds = windows.values.reshape(-1, len(windows.signals)).astype(float)
     centred = seconds - seconds.mean(axis=0)
     deviation = centred.std(axis=0)
@@ -122,8 +122,8 @@ def autocorrelations(windows: Windows, lags: int = LAGS) -> np.ndarray:
 def spectral_distance(a: Windows, b: Windows) -> float:
     """Returns the mean over signals and frequencies of |log10(power of a / power of b)|: 1 is a factor of ten.
 
-    Power falls by orders of magnitude from slow waves to fast ones. A difference would be that of the slowest waves alone;
-    the ratio lets a texture that is ten times too strong count as much as a drift that is.
+    Power falls by orders of magnitude from slow waves to fast ones. A difference would be that of the slowest waves
+    alone; with the ratio, a texture that is ten times too strong counts as much as a drift that is.
     """
     ours, theirs = (np.log10(np.maximum(power_spectra(windows)[1], POWER_FLOOR)) for windows in (a, b))
     return float(np.abs(ours - theirs).mean())
@@ -138,8 +138,8 @@ def relative_to_people(distance: Distance, real: Windows, synthetic: Windows) ->
     """Puts a distance on the scale of how much people differ.
 
     Returns:
-        Distance of synthetic to real over the mean distance of one real person to all the others. 1: the synthetic set is
-        as far from these people as one of them is from the rest.
+        Distance of synthetic to real over the mean distance of one real person to all the others. At 1 the synthetic
+        set is as far from these people as one of them is from the rest; a set of several people is closer than one.
     """
     between = [distance(real.of(person), real.without(person)) for person in np.unique(real.subjects)]
     return float(distance(synthetic, real) / np.mean(between))
@@ -198,9 +198,7 @@ def _check(real: Windows, synthetic: Windows) -> None:
     """Refuses what cannot be compared."""
     people = np.unique(real.subjects)
     if len(people) < 2:
-        raise ValueError(
-            f"real windows of {', '.join(people) or 'nobody'}: expected two people or more, to tell how they differ"
-        )
+        raise ValueError(f"real windows of {len(people)} people: expected two or more, to tell how people differ")
     if real.signals != synthetic.signals:
         raise ValueError(f"signals differ: real {real.signals}, synthetic {synthetic.signals}")
     for label, name in CLASSES.items():

@@ -20,12 +20,13 @@ def result_table(metrics: dict[str, Any]) -> pd.DataFrame:
         metrics: the content of metrics.json.
     """
     detection = metrics["detection"]
-    rows = {"majority": detection["majority"]}
-    rows |= {f"{name} ({record['detector']})": record for name, record in detection["protocols"].items()}
-    rows |= {f"{name} ({record['detector']})": record for name, record in detection["baselines"].items()}
-    return pd.DataFrame(
+    rows = {("always no stress", "majority"): detection["majority"]}
+    for records in (detection["protocols"], *detection["baselines"].values()):
+        rows |= {(protocol, record["detector"]): record for protocol, record in records.items()}
+    table = pd.DataFrame(
         {name: {score: _with_interval(record, score) for score in record["mean"]} for name, record in rows.items()}
     ).T
+    return table.rename_axis(["protocol", "detector"])
 
 
 def write_report(folder: RunFolder) -> None:
@@ -52,20 +53,21 @@ def statement_text(privacy: dict[str, Any]) -> str:
     if not privacy["private"]:
         why = "epsilon is infinite" if privacy["epsilon"] in ("inf", math.inf) else "its noise came from a seed"
         return f"**No privacy guarantee**: {why}. These windows may give away the people they were learned from."
-    spent = privacy["spent"]
+    unit, delta, spent = privacy["unit"], privacy["delta"], privacy["spent"]
     outside = "\n".join(f"- {item}" for item in privacy["outside_guarantee"])
-    return f"""**({spent[privacy["unit"]]:.3g}, {privacy["delta"]:g})-differentially private for one {privacy["unit"]}**; neighbours are
-{privacy["neighbours"]}.
+    return f"""**({spent[unit]:.3g}, {delta:g})-differentially private for one {unit}**;
+neighbours are {privacy["neighbours"]}.
 
-| reading, at delta {privacy["delta"]:g} | epsilon at most |
+| reading, at delta {delta:g} | epsilon at most |
 |---|---|
 | a window | {spent["window"]:.3g} |
 | an event (one second of the 1 Hz table) | {spent["event"]:.3g} |
 | a subject (all of a person's windows) | {spent["subject"]:.3g} |
-| a {privacy["unit"]}, should all generators of this run be shared | {privacy["spent_all_generators"]:.3g} |
+| a {unit}, should all generators of this run be shared | {privacy["spent_all_generators"]:.3g} |
 
-Kept by {privacy["steps"]} steps of DP-SGD with noise multiplier {privacy["noise_multiplier"]:.4g}, clip norm {privacy["clip_norm"]:g} and
-Poisson sampling at {privacy["sampling_probability"]:g}; accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
+Kept by {privacy["steps"]} steps of DP-SGD with noise multiplier {privacy["noise_multiplier"]:.4g},
+clip norm {privacy["clip_norm"]:g} and Poisson sampling at {privacy["sampling_probability"]:g};
+accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
 
 Outside the guarantee:
 

@@ -11,6 +11,7 @@ PUBLISHED = ("BVP", "EDA", "ACC_x", "ACC_y", "ACC_z", "TEMP")
 EXTENDED = (*PUBLISHED, "HR", "BVP_amplitude", "ACC_movement")
 SIGNALS = {"published": PUBLISHED, "extended": EXTENDED}
 SCALINGS = ("subject", "public")
+MIN_SECONDS = 12  # of a window: shorter ones have no room for the slow curves and the texture of `cgan.py`
 
 # Bounds that need no look at anybody's recording, in the signals' own units. Values outside are clipped. They also give
 # synthetic windows their physical units under either scaling.
@@ -96,11 +97,14 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
         The windows, in the table's order.
 
     Raises:
-        ValueError: an argument is out of its range, or there is no window at all.
+        ValueError: an argument is out of its range, a signal is missing or infinite, or there is no window at all.
     """
     check(signals, scaling, window_seconds, hop_seconds)
     names = SIGNALS[signals]
     labelled = table[table["label"].notna()].reset_index(drop=True)
+    missing = labelled.loc[~np.isfinite(labelled[list(names)]).all(axis=1), "subject"]
+    if len(missing):
+        raise ValueError(f"{missing.iloc[0]}: a signal is missing or infinite in {len(missing)} labelled seconds")
     values = scale(labelled, names, scaling)
     starts = np.array(list(_starts(labelled, window_seconds, hop_seconds)), dtype=int)
     if len(starts) == 0:
@@ -119,9 +123,9 @@ def check(signals: str, scaling: str, window_seconds: int, hop_seconds: int) -> 
         raise ValueError(f"signals={signals!r}: expected {' or '.join(map(repr, SIGNALS))}")
     if scaling not in SCALINGS:
         raise ValueError(f"scaling={scaling!r}: expected {' or '.join(map(repr, SCALINGS))}")
-    for name, value in {"window_seconds": window_seconds, "hop_seconds": hop_seconds}.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: expected a whole number of seconds, at least 1")
+    for name, value, least in (("window_seconds", window_seconds, MIN_SECONDS), ("hop_seconds", hop_seconds, 1)):
+        if value < least:
+            raise ValueError(f"{name}={value}: expected a whole number of seconds, at least {least}")
 
 
 def scale(table: pd.DataFrame, signals: tuple[str, ...], scaling: str) -> np.ndarray:
@@ -190,7 +194,7 @@ def choose_folds(subjects: list[str], folds: str) -> list[str]:
             raise ValueError(f"folds={folds!r}: no recording of {name!r}; there are {', '.join(subjects)}")
     if len(subjects) < 2:
         raise ValueError(f"folds={folds!r}: holding one person out takes at least two, there is only {subjects[0]}")
-    return chosen
+    return list(dict.fromkeys(chosen))
 
 
 def _starts(labelled: pd.DataFrame, window_seconds: int, hop_seconds: int) -> Iterator[int]:

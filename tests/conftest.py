@@ -1,0 +1,52 @@
+"""Small hand-made tables and windows."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wearsynth.windows import EXTENDED, Windows
+
+LABELS = {"baseline": 0, "amusement": 0, "stress": 1}
+
+
+@pytest.fixture(scope="session")
+def make_table():
+    """A function that lays out a 1 Hz table of `recordings.py`'s columns, with random signals."""
+
+    def make(stretches, seed=0):
+        """Makes the table from (subject, condition, seconds, seconds lost before it), one a stretch."""
+        rows = []
+        for subject in dict.fromkeys(stretch[0] for stretch in stretches):
+            time = 0
+            for _, condition, seconds, lost in (stretch for stretch in stretches if stretch[0] == subject):
+                rows += [(subject, time + lost + second, condition) for second in range(seconds)]
+                time += lost + seconds
+        table = pd.DataFrame(rows, columns=["subject", "time", "condition"])
+        signals = np.random.default_rng(seed).normal(
+            20, 20, (len(table), len(EXTENDED))
+        )  # beyond the public bounds, too
+        table[list(EXTENDED)] = np.where(
+            np.isin(EXTENDED, ("BVP_amplitude", "ACC_movement")), np.exp(signals / 10), signals
+        )
+        return table.assign(label=table["condition"].map(LABELS).astype("Int64"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_toy_windows():
+    """A function that makes random windows of a few people, both classes in each."""
+
+    def make(people=4, each=6, seconds=16, signals=("EDA", "HR"), seed=0):
+        rng = np.random.default_rng(seed)
+        labels = np.tile(np.arange(each) % 3 == 0, people).astype(int)
+        level = np.where(labels, 0.7, 0.3)[:, None, None]
+        values = np.clip(level + 0.1 * rng.normal(size=(people * each, seconds, len(signals))), 0, 1)
+        subjects = np.repeat([f"S{number + 2}" for number in range(people)], each)
+        return Windows(values.astype(np.float32), labels, subjects, signals)
+
+    return make

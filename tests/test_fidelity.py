@@ -1,0 +1,175 @@
+"""Fidelity against closed forms: equal and disjoint sets, white noise, a sine wave, an autoregressive process."""
+
+import json
+
+import numpy as np
+import pytest
+
+from wearsynth import fidelity
+from wearsynth.windows import Windows
+
+
+def windows_of(values, n_people=1, seed=0, labels=None):
+    """Windows (n, seconds, signals), assigned to people and classes at random."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, len(values)) if labels is None else labels
+    subjects = np.array([f"S{number}" for number in rng.permutation(np.arange(len(values)) % n_people)])
+    return Windows(values, labels, subjects, tuple("abcdefghi"[: values.shape[2]]))
+
+
+def white(n, seed, seconds=60, n_signals=2, deviation=0.1):
+    return 0.5 + deviation * np.random.default_rng(seed).standard_normal((n, seconds, n_signals))
+
+
+def people(n_people, seed, n_windows=30):
+    """White noise about a level of each person's own: neighbouring windows give a person away."""
+    rng = np.random.default_rng(seed)
+    parts = [white(n_windows, rng) + rng.normal(0, 0.3, 2) for _ in range(n_people)]
+    labels = np.tile([0, 1], n_people * n_windows // 2)
+    subjects = np.repeat([f"{seed}-{number}" for number in range(n_people)], n_windows)
+    return Windows(np.concatenate(parts), labels, subjects, ("a", "b"))
+
+
+def test_ks_is_zero_for_the_same_and_one_for_disjoint_values():
+    windows = windows_of(white(20, 0))
+    shifted = Windows(windows.values + 10, windows.labels, windows.subjects, windows.signals)
+    assert (fidelity.ks_statistics(windows, windows) == 0).all(axis=None)
+    assert (fidelity.ks_statistics(windows, shifted) == 1).all(axis=None)
+
+
+def test_ks_is_the_largest_gap_of_the_cumulative_curves():
+    ramp = np.linspace(0, 1, 1000).reshape(10, 100, 1)
+    labels = np.tile([0, 1], 5)
+    halved = fidelity.ks_statistics(windows_of(ramp, labels=labels), windows_of(ramp / 2, labels=labels))
+    # Uniform on [0, 1] against [0, 1/2]: the gap is 1/2 at 1/2; each class holds every other stretch of 1/10.
+    np.testing.assert_allclose(halved.to_numpy(), 0.5, atol=0.1)
+    assert list(halved.columns) == ["baseline and amusement", "stress"] and list(halved.index) == ["a"]
+
+
+def test_correlation_difference():
+    noise = white(50, 0)
+    one = noise[..., :1]
+    tied, opposed = (windows_of(np.concatenate([one, sign * one], axis=2)) for sign in (1, -1))
+    assert fidelity.correlation_difference(tied, tied) == 0
+    assert fidelity.correlation_difference(tied, opposed) == pytest.approx(2)
+    flat = windows_of(np.concatenate([one, 0 * one], axis=2))
+    assert fidelity.correlation_difference(tied, flat) == pytest.approx(1)  # a constant is tied to nothing
+
+
+def test_correlations_agree_with_numpy():
+    values = np.cumsum(white(20, 0, n_signals=3), axis=1)
+    np.testing.assert_allclose(
+        fidelity.correlations(windows_of(values)), np.corrcoef(values.reshape(-1, 3), rowvar=False), atol=1e-12
+    )
+
+
+def test_spectrum_of_white_noise_is_flat_and_holds_its_variance():
+    windows = windows_of(white(2000, 0))
+    frequencies, power = fidelity.power_spectra(windows)
+    np.testing.assert_allclose(frequencies, np.arange(1, 31) / 60)
+    # One-sided density 2 * variance below Nyquist, half of it there; the mean of 2000 periodograms strays by
+    # 1/sqrt(2000), at Nyquist by sqrt(2/2000): five of these.
+    np.testing.assert_allclose(power[:-1], 0.02, rtol=5 / np.sqrt(2000))
+    np.testing.assert_allclose(power[-1], 0.01, rtol=5 * np.sqrt(2 / 2000))
+    np.testing.assert_allclose(power.sum(axis=0) / 60, windows.values.var(axis=1).mean(axis=0))  # Parseval
+
+
+def test_spectrum_of_a_sine_is_one_line():
+    sine = 0.3 * np.sin(2 * np.pi * 6 / 60 * np.arange(60))
+    frequencies, power = fidelity.power_spectra(windows_of(np.tile(sine[:, None], (3, 1, 1))))
+    assert frequencies[power[:, 0].argmax()] == pytest.approx(0.1)
+    assert power[:, 0].max() / 60 == pytest.approx(0.3**2 / 2)
+    assert np.delete(power[:, 0], power[:, 0].argmax()).max() < 1e-12
+
+
+def test_spectral_distance_counts_factors_of_ten():
+    windows = windows_of(white(50, 0))
+    ten_times = windows_of(windows.values * np.sqrt(10))
+    assert fidelity.spectral_distance(windows, windows) == 0
+    assert fidelity.spectral_distance(windows, ten_times) == pytest.approx(1)
+    constant = windows_of(np.full((50, 60, 2), 0.5))
+    assert 4 < fidelity.spectral_distance(windows, constant) < np.inf
+
+
+def test_autocorrelation_of_an_autoregressive_process():
+    rng, phi, seconds = np.random.default_rng(0), 0.8, 3000
+    series = np.zeros((100, seconds, 1))
+    for second in range(1, seconds):
+        series[:, second] = phi * series[:, second - 1] + rng.standard_normal((100, 1))
+    # Subtracting the mean costs (1 + phi) / (1 - phi) / seconds = 0.003; the mean of 100 windows strays by at most
+    # sqrt((1 + phi^2) / (1 - phi^2) / (100 * seconds)) = 0.004 (Bartlett): the bias and five of these.
+    expected = phi ** np.arange(31)[:, None]
+    np.testing.assert_allclose(fidelity.autocorrelations(windows_of(series)), expected, atol=0.023)
+
+
+def test_autocorrelation_of_constant_windows_is_one():
+    constant = windows_of(np.full((5, 60, 2), 0.1, np.float32))
+    assert (fidelity.autocorrelations(constant) == 1).all()
+    # White noise has 0 but for what its mean takes, 1/60; so the distance is nearly 1.
+    assert fidelity.autocorrelation_distance(constant, windows_of(white(500, 0))) == pytest.approx(1, abs=0.05)
+
+
+def test_relative_to_people_is_one_for_a_person_like_the_others():
+    windows = people(5, seed=1)
+    levels = {person: windows.of(person).values.mean() for person in np.unique(windows.subjects)}
+
+    def distance(a, b):
+        return abs(a.values.mean() - b.values.mean())
+
+    others = [np.mean([levels[other] for other in levels if other != person]) for person in levels]
+    between = np.mean(np.abs(np.array(list(levels.values())) - others))
+    shifted = Windows(windows.values + between, windows.labels, windows.subjects, windows.signals)
+    assert fidelity.relative_to_people(distance, windows, shifted) == pytest.approx(1)
+
+
+def test_two_sample_test_cannot_tell_draws_of_one_process():
+    # 300 windows against 300, each tested about once: an AUROC without information has a standard error of .024.
+    real, synthetic = windows_of(white(300, 0), n_people=4), windows_of(white(300, 1))
+    assert fidelity.two_sample_auroc(real, synthetic, seed=0) == pytest.approx(0.5, abs=4 * 0.024)
+
+
+def test_two_sample_test_tells_a_shift():
+    real, synthetic = windows_of(white(60, 0), n_people=4), windows_of(white(60, 1) + 0.3)
+    assert fidelity.two_sample_auroc(real, synthetic, seed=0) > 0.99
+
+
+def test_two_sample_test_is_not_won_by_remembering_people():
+    # Everyone has a level of their own, from one distribution. Were the others' windows split one by one, as a
+    # generator's are, the forest would know them by their levels again; as people, it meets nobody twice.
+    real, others = people(12, seed=0), people(12, seed=1)
+    one_by_one = Windows(others.values, others.labels, np.full(len(others), "synthetic"), others.signals)
+    assert fidelity.two_sample_auroc(real, one_by_one, seed=0) > 0.8
+    assert fidelity.two_sample_auroc(real, others, seed=0) < 0.65
+
+
+def test_splits_keep_everybody_on_one_side():
+    windows = people(5, seed=0)
+    tested = []
+    for train, test in fidelity._splits(windows, seed=0):
+        assert not set(windows.subjects[train]) & set(windows.subjects[test])
+        tested += [*np.unique(windows.subjects[test])]
+    assert sorted(tested) == sorted(np.unique(windows.subjects))
+    halves = fidelity._halves(windows, seed=0)
+    first, second = next(halves)
+    assert not set(windows.subjects[first]) & set(windows.subjects[second])
+    assert len(first) + len(second) == len(windows)
+
+
+def test_compare_gives_plain_numbers_also_for_people_in_the_place_of_the_synthetic():
+    record = fidelity.compare(people(3, seed=0), people(2, seed=1), seed=0)
+    assert json.loads(json.dumps(record)) == record
+    numbers = {"ks_mean", "correlation_difference", "c2st_auroc"}
+    numbers |= {f"{what}_{how}" for what in ("psd", "acf") for how in ("distance", "ratio")}
+    assert set(record) == numbers | {"ks"}
+    assert all(isinstance(record[name], float) for name in numbers)
+    assert set(record["ks"]) == {"baseline and amusement", "stress"} and set(record["ks"]["stress"]) == {"a", "b"}
+
+
+def test_compare_refuses_what_it_cannot_compare():
+    many, single = people(3, seed=0), people(1, seed=0)
+    with pytest.raises(ValueError, match="1 people: expected two or more"):
+        fidelity.compare(single, many, seed=0)
+    with pytest.raises(ValueError, match="no synthetic window of the class 'stress'"):
+        fidelity.compare(many, many[many.labels == 0], seed=0)
+    with pytest.raises(ValueError, match="signals differ"):
+        fidelity.compare(many, Windows(many.values, many.labels, many.subjects, ("a", "c")), seed=0)

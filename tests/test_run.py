@@ -1,0 +1,183 @@
+"""The chain: what it refuses, what it writes, and that it does nothing twice."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import papermill
+import pytest
+
+import run
+from wearsynth.runs import EVERYONE, RunFolder, write_json
+
+PEOPLE = ["S2", "S3", "S4"]
+SCORES = {"accuracy", "f1_stress", "f1_macro", "balanced_accuracy", "auroc"}
+
+
+class Hostile:
+    def __reduce__(self):
+        return eval, ("__import__('pathlib').Path('hostile.txt').touch()",)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory) -> tuple[list[str], RunFolder]:
+    """A finished run on three simulated people, one of them held out, and the command line that made it."""
+    out = tmp_path_factory.mktemp("chain") / "run"
+    arguments = ["--preset", "smoke", "--out", str(out), "-p", "folds", "S3"]
+    assert run.main(arguments) == 0
+    return arguments, RunFolder(out)
+
+
+def one_line(capsys) -> str:
+    """The error's text, which has to be a single line."""
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (("epsilom", "0.5"), "'epsilon'"),
+        (("epsilon", "-1"), "epsilon=-1.0"),
+        (("epsilon", "nan"), "epsilon=nan"),
+        (("epsilon", "much"), "expected a number"),
+        (("steps", "1e3"), "expected a whole number"),
+        (("unit", "persons"), "unit='persons': expected 'window' or 'subject'"),
+        (("signals", "all"), "'published' or 'extended'"),
+        (("scaling", "none"), "'subject' or 'public'"),
+        (("folds", "S2,S99"), "'S99'"),
+        (("detector_epochs", "0"), "expected at least 1"),
+        (("recordings", "somewhere"), "--recordings"),
+    ],
+)
+def test_bad_parameter_ends_the_run_before_it_starts(given, expected, tmp_path, capsys):
+    assert run.main(["--out", str(tmp_path / "run"), "-p", *given]) == 2
+    assert expected in one_line(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (None, "no such folder"),
+        ({}, "no recording in it"),
+        ({"S2": b"", "S3": b""}, "S2.pkl"),
+        ({"S2": b"\x80\x02}q\x00.", "S3": b""}, "S2.pkl"),
+        ({"S2": pickle.dumps(Hostile(), protocol=2), "S3": b""}, "eval"),
+    ],
+    ids=["missing", "empty", "empty file", "no signals", "hostile"],
+)
+def test_bad_recordings_end_the_run_in_one_line(content, expected, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recordings = tmp_path / "recordings"
+    if content is not None:
+        recordings.mkdir()
+        for name, pickled in content.items():
+            (recordings / name).mkdir()
+            (recordings / name / f"{name}.pkl").write_bytes(pickled)
+    assert run.main(["--recordings", str(recordings), "--out", str(tmp_path / "run")]) == 2
+    assert expected in one_line(capsys)
+    assert not list(tmp_path.rglob("hostile.txt")) and not Path(run.ROOT / "hostile.txt").exists()
+
+
+def test_help_starts_as_a_program():
+    done = subprocess.run([sys.executable, run.ROOT / "run.py", "--help"], capture_output=True, text=True, check=True)
+    assert "--recordings DIR" in done.stdout
+
+
+def test_notebooks_share_one_set_of_parameters():
+    seen = {}
+    for notebook in run.NOTEBOOKS:
+        for name, parameter in papermill.inspect_notebook(str(notebook)).items():
+            told = (parameter["inferred_type_name"], parameter["default"], parameter["help"])
+            assert seen.setdefault(name, told) == told, f"{notebook.name}: {name} differs from an earlier notebook's"
+    assert set(run.AT_LEAST) | set(run.OPTION_OF) <= set(seen)
+    assert all(set(preset) <= set(seen) for preset in run.PRESETS.values())
+
+
+def test_readme_lists_every_parameter_with_its_default():
+    readme = (run.ROOT / "README.md").read_text(encoding="utf-8")
+    for notebook in run.NOTEBOOKS:
+        for name, parameter in papermill.inspect_notebook(str(notebook)).items():
+            if name not in run.OPTION_OF:
+                row = f"| `{name}` | {run._unquoted(parameter['default'])} | {parameter['help']} |"
+                assert row in readme, f"README.md has no row {row}"
+
+
+def test_run_folder_holds_all_that_is_promised(chain):
+    _, folder = chain
+    for name in RunFolder.NOTEBOOKS:
+        assert (folder.path / f"{name}.ipynb").exists()
+        assert f'id="{name}"' in (folder.path / "report.html").read_text(encoding="utf-8")
+    assert folder.table == folder.path / "data" / "wesad" / "wesad_preprocessed_1hz.csv" and folder.table.exists()
+    assert (folder.path / "data" / "syn" / "cgan" / "synthetic_1hz.csv").exists()
+    assert len(list(folder.figures.glob("*.png"))) >= 10
+    assert "simulated" in (folder.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_metrics_have_the_keys_that_others_rely_on(chain):
+    metrics = json.loads(chain[1].metrics_file.read_text())
+    assert {"parameters", "recordings", "versions", "seconds"} <= set(metrics["run"])
+    assert metrics["run"]["recordings"]["kind"] == "simulated" and metrics["run"]["recordings"]["subjects"] == PEOPLE
+    assert {"seconds", "sha256"} <= set(metrics["run"]["recordings"])
+    assert list(metrics["run"]["seconds"]) == list(RunFolder.NOTEBOOKS)
+    privacy = metrics["privacy"]
+    assert privacy["private"] is True and privacy["epsilon"] == 1 and privacy["steps"] == run.PRESETS["smoke"]["steps"]
+    assert set(privacy["spent"]) == {"window", "event", "subject"} and privacy["spent"]["window"] <= 1
+    assert {"unit", "delta", "noise_multiplier", "clip_norm", "sampling_probability"} <= set(privacy)
+    assert "seed" not in privacy["noise_source"].replace("no seed", "") and privacy["outside_guarantee"]
+    assert metrics["fidelity"]["c2st_auroc"] >= 0 and metrics["attacks"]
+    assert set(metrics["detection"]["majority"]["mean"]) == SCORES
+    for record in metrics["detection"]["protocols"].values():
+        assert {"detector", "seeds", "leaky", "subjects", "mean", "ci95"} <= set(record)
+        assert list(record["subjects"]) == ["S3"] and set(record["subjects"]["S3"]) == SCORES == set(record["mean"])
+    assert set(metrics["detection"]["protocols"]) == {"trtr", "tstr", "augmented"}
+
+
+def test_shared_windows_come_from_the_generator_of_everyone(chain):
+    _, folder = chain
+    assert len(folder.synthetic_windows(EVERYONE)) == run.PRESETS["smoke"]["synthetic_windows"]
+    header, first, *_ = (folder.synthetic / "synthetic_1hz.csv").read_text().splitlines()
+    assert header.startswith("source,window,time,BVP,EDA") and "simulated" in first
+
+
+def test_finished_steps_are_not_repeated(chain, monkeypatch, capsys):
+    arguments, folder = chain
+    executed = []
+    monkeypatch.setattr(run, "execute", lambda notebook, *_: executed.append(notebook.stem))
+    assert run.main(arguments) == 0 and executed == []
+    assert capsys.readouterr().out.count("finished before") == 5
+    marks = {path: path.read_bytes() for path in (folder.path / "data" / "finished").iterdir()}
+    assert run.main([*arguments, "-p", "detector_epochs", "4"]) == 0 and executed == ["05-Stress_Detection"]
+    executed.clear()
+    assert run.main([*arguments, "-p", "seed", "1"]) == 0 and executed == list(RunFolder.NOTEBOOKS)
+    for path, content in marks.items():
+        path.write_bytes(content)
+
+
+def test_killed_run_is_taken_up_where_it_stopped(tmp_path, monkeypatch):
+    executed = []
+
+    def execute(notebook, folder, parameters):
+        if notebook.stem == "03-Generator" and executed.count(notebook.stem) == 0:
+            executed.append(notebook.stem)
+            raise KeyboardInterrupt
+        executed.append(notebook.stem)
+
+    monkeypatch.setattr(run, "execute", execute)
+    monkeypatch.setattr(run, "write_report", lambda folder: None)
+    monkeypatch.setattr(run, "print_results", lambda folder: None)
+    write_json(tmp_path / "metrics.json", {"run": {}})
+    assert run.main(["--out", str(tmp_path)]) == 130
+    assert run.main(["--out", str(tmp_path)]) == 0
+    assert executed == ["01-Data", "02-Model", "03-Generator", "03-Generator", "04-Evaluation", "05-Stress_Detection"]
+
+
+def test_failing_notebook_is_named_with_its_cell(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "NOTEBOOKS", run.NOTEBOOKS[1:2])  # without the first one there is no table to read
+    monkeypatch.setattr(run, "check", lambda *_: None)
+    assert run.main(["--out", str(tmp_path)]) == 1
+    assert "02-Model, cell 2" in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,240 @@
+"""Windows: cutting, scaling and splitting, against slow and obvious versions."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wearsynth.windows import (
+    EXTENDED,
+    LOG_SIGNALS,
+    MIN_SECONDS,
+    PUBLIC_RANGES,
+    PUBLISHED,
+    SCALINGS,
+    Windows,
+    choose_folds,
+    concatenate,
+    make_windows,
+    most_windows_per_second,
+    scale,
+    to_table,
+    unscale,
+)
+
+STRETCHES = st.lists(
+    st.tuples(
+        st.sampled_from(["S2", "S3", "S10"]),
+        st.sampled_from(["baseline", "stress", "amusement", "transient"]),
+        st.integers(1, 3 * MIN_SECONDS),  # s, length
+        st.sampled_from([0, 0, 1, 3]),  # s, lost before it
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+def slow_starts(table, window_seconds, hop_seconds):
+    """Row numbers of windows' starts in the whole table: walks along, and gives up at the first thing that changes."""
+    starts, row = [], 0
+    rows = table.to_dict("records")
+    while row < len(rows):
+        end = row + 1
+        while (
+            end < len(rows)
+            and rows[end]["subject"] == rows[row]["subject"]
+            and rows[end]["condition"] == rows[row]["condition"]
+            and rows[end]["time"] == rows[end - 1]["time"] + 1
+        ):
+            end += 1
+        if rows[row]["condition"] != "transient":
+            start = row
+            while start + window_seconds <= end:
+                starts.append(start)
+                start += hop_seconds
+        row = end
+    return starts
+
+
+def slow_scale(table, names, scaling):
+    """Scaled values of the labelled rows by row number, one number at a time."""
+    labelled = [(number, row) for number, row in enumerate(table.to_dict("records")) if row["condition"] != "transient"]
+
+    def warped(name, value):
+        return math.log(max(value, PUBLIC_RANGES[name][0])) if name in LOG_SIGNALS else value
+
+    scaled = {}
+    for number, row in labelled:
+        for name in names:
+            if scaling == "public":
+                low, high = (warped(name, bound) for bound in PUBLIC_RANGES[name])
+                value = min(max((warped(name, row[name]) - low) / (high - low), 0), 1)
+            else:
+                own = [warped(name, other[name]) for _, other in labelled if other["subject"] == row["subject"]]
+                low, high = min(own), max(own)
+                value = (warped(name, row[name]) - low) / (high - low) if high > low else 0
+            scaled.setdefault(number, []).append(value)
+    return scaled
+
+
+@settings(max_examples=60, deadline=None)
+@given(stretches=STRETCHES, window_seconds=st.integers(MIN_SECONDS, MIN_SECONDS + 4), hop_seconds=st.integers(1, 15))
+def test_windows_are_those_of_a_slow_walk_along_the_table(make_table, stretches, window_seconds, hop_seconds):
+    table = make_table(stretches)
+    starts = slow_starts(table, window_seconds, hop_seconds)
+    if not starts:
+        with pytest.raises(ValueError, match=f"window_seconds={window_seconds}"):
+            make_windows(table, "published", "public", window_seconds, hop_seconds)
+        return
+    windows = make_windows(table, "published", "public", window_seconds, hop_seconds)
+    scaled = slow_scale(table, PUBLISHED, "public")
+    expected = [[scaled[start + second] for second in range(window_seconds)] for start in starts]
+    np.testing.assert_allclose(windows.values, expected, atol=1e-6)  # single precision
+    assert windows.labels.tolist() == table["label"][starts].tolist()
+    assert windows.subjects.tolist() == table["subject"][starts].tolist()
+    assert windows.signals == PUBLISHED
+    # Nothing straddles, said once more without the walk: all of a window's rows agree.
+    for start in starts:
+        rows = table.iloc[start : start + window_seconds]
+        assert rows["subject"].nunique() == rows["condition"].nunique() == 1
+        assert rows["time"].diff().dropna().eq(1).all()
+
+
+@pytest.mark.parametrize("window_seconds, hop_seconds", [(60, 30), (60, 60), (60, 25), (15, 17), (14, 1)])
+def test_a_second_lies_in_no_more_windows_than_announced(make_table, window_seconds, hop_seconds):
+    seconds = 200
+    windows = make_windows(
+        make_table([("S2", "stress", seconds, 0)]), "published", "public", window_seconds, hop_seconds
+    )
+    cover = np.zeros(seconds)
+    for number in range(len(windows)):
+        cover[number * hop_seconds : number * hop_seconds + window_seconds] += 1
+    assert cover.max() == most_windows_per_second(window_seconds, hop_seconds)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_scaling_is_that_of_a_loop_over_labelled_rows(make_table, scaling):
+    table = make_table(
+        [("S2", "transient", 9, 0), ("S2", "stress", 36, 0), ("S3", "baseline", 24, 2), ("S3", "stress", 24, 0)]
+    )
+    table.loc[table["condition"] == "transient", list(EXTENDED)] = 1e6  # must count for nothing
+    windows = make_windows(table, "extended", scaling, 12, 12)  # the conditions last whole windows: all rows are in
+    expected = list(slow_scale(table, EXTENDED, scaling).values())
+    np.testing.assert_allclose(windows.values.reshape(-1, 9), expected, atol=1e-6)  # single precision
+    assert windows.values.dtype == np.float32
+    if scaling == "subject":
+        for person in ("S2", "S3"):
+            own = windows.of(person).values
+            assert (own.min(axis=(0, 1)) == 0).all() and (own.max(axis=(0, 1)) == 1).all()
+
+
+def test_a_signal_that_never_changes_becomes_zero(make_table):
+    table = make_table([("S2", "stress", 20, 0)]).assign(TEMP=33.0)
+    windows = make_windows(table, "published", "subject", 20, 20)
+    assert (windows.values[..., PUBLISHED.index("TEMP")] == 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_unscale_undoes_public_scaling_within_the_bounds(make_table, data):
+    table = make_table([("S2", "stress", 3, 0)])
+    for name in EXTENDED:
+        table[name] = data.draw(st.lists(st.floats(*PUBLIC_RANGES[name]), min_size=3, max_size=3))
+    back = unscale(scale(table, EXTENDED, "public"), EXTENDED)
+    for column, name in enumerate(EXTENDED):
+        low, high = PUBLIC_RANGES[name]
+        # Single precision in [0, 1] is good to 6e-8 of the range; on a log scale, of log(high / low) times the value.
+        tolerance = 1e-7 * (high * math.log(high / low) if name in LOG_SIGNALS else high - low)
+        np.testing.assert_allclose(back[:, column], table[name], rtol=0, atol=tolerance)
+
+
+def test_public_scaling_clips_to_the_bounds(make_table):
+    table = make_table([("S2", "stress", 4, 0)])
+    for name in EXTENDED:
+        low, high = PUBLIC_RANGES[name]
+        table[name] = [low - 1, low, high, high + 1]
+    np.testing.assert_allclose(scale(table, EXTENDED, "public"), np.repeat([[0], [0], [1], [1]], 9, axis=1), atol=1e-7)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_nothing_of_a_held_out_person_reaches_the_others(make_table, scaling):
+    people = [(person, condition, 30, 0) for person in ("S2", "S3", "S4") for condition in ("baseline", "stress")]
+    table = make_table(people)
+    poisoned = table.copy()
+    poisoned.loc[poisoned["subject"] == "S3", list(EXTENDED)] *= 1e5
+    clean, dirty = (make_windows(each, "extended", scaling, 15, 5) for each in (table, poisoned))
+    assert not np.array_equal(clean.of("S3").values, dirty.of("S3").values)
+    for field in ("values", "labels", "subjects"):
+        np.testing.assert_array_equal(getattr(clean.without("S3"), field), getattr(dirty.without("S3"), field))
+
+
+def test_of_and_without_part_the_windows(make_toy_windows):
+    windows = make_toy_windows(people=3)
+    assert set(windows.of("S3").subjects) == {"S3"}
+    assert set(windows.without("S3").subjects) == {"S2", "S4"}
+    assert len(windows.of("S3")) + len(windows.without("S3")) == len(windows)
+    np.testing.assert_array_equal(windows.without("nobody").values, windows.values)
+
+
+def test_concatenate_joins_and_refuses_other_signals(make_toy_windows):
+    first, second = make_toy_windows(people=1), make_toy_windows(people=2, seed=1)
+    joined = concatenate([first, second])
+    np.testing.assert_array_equal(joined[np.arange(len(first))].values, first.values)
+    np.testing.assert_array_equal(joined.labels, [*first.labels, *second.labels])
+    with pytest.raises(ValueError, match="TEMP"):
+        concatenate([first, replace(second, signals=("EDA", "TEMP"))])
+
+
+def test_save_and_load(make_toy_windows, tmp_path):
+    windows = make_toy_windows()
+    windows.save(tmp_path / "new" / "windows.npz")
+    loaded = Windows.load(tmp_path / "new" / "windows.npz")
+    for field in ("values", "labels", "subjects"):
+        np.testing.assert_array_equal(getattr(loaded, field), getattr(windows, field))
+        assert getattr(loaded, field).dtype == getattr(windows, field).dtype
+    assert loaded.signals == windows.signals
+
+
+def test_to_table_has_a_row_a_second_in_physical_units(make_toy_windows):
+    windows = make_toy_windows(people=1, each=3, seconds=5, signals=("EDA", "BVP_amplitude"))
+    table = to_table(windows)
+    assert list(table.columns) == ["window", "time", "EDA", "BVP_amplitude", "label"]
+    for row in table.itertuples():
+        eda, amplitude = windows.values[row.window, row.time]
+        expected = [20 * eda, 2 * (400 / 2) ** amplitude]  # 0 to 20 uS; 2 to 400, on a log scale
+        assert [row.EDA, row.BVP_amplitude] == pytest.approx(expected, rel=1e-6)  # single precision
+        assert row.label == windows.labels[row.window]
+    assert len(table) == 3 * 5
+
+
+def test_folds():
+    people = ["S2", "S3", "S10"]
+    assert choose_folds(people, "all") == people
+    assert choose_folds(people, "S10, S2") == ["S10", "S2"]
+    for folds in ("S4", "S2,S4", ""):
+        with pytest.raises(ValueError, match="S2, S3, S10"):
+            choose_folds(people, folds)
+    with pytest.raises(ValueError, match="at least two"):
+        choose_folds(["S2"], "all")
+
+
+def test_folds_named_twice_are_held_out_once():
+    assert choose_folds(["S2", "S3"], "S3,S3") == ["S3"]
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("signals", "all", "'published' or 'extended'"),
+        ("scaling", "none", "'subject' or 'public'"),
+        ("window_seconds", MIN_SECONDS - 1, f"at least {MIN_SECONDS}"),
+        ("hop_seconds", -1, "at least 1"),
+    ],
+)
+def test_settings_out_of_range_name_themselves(make_table, name, value, expected):
+    settings = {"signals": "published", "scaling": "public", "window_seconds": 20, "hop_seconds": 1} | {name: value}
+    with pytest.raises(ValueError, match=f"{name}={value!r}.*{expected}"):
+        make_windows(make_table([("S2", "stress", 30, 0)]), **settings)
