@@ -144,12 +144,12 @@ def class_means(windows):
 def test_training_finds_the_levels_of_the_classes(make_toy_windows):
     """Two signals, at 0.3 without stress and 0.7 under it; untrained, both classes lie near 0.5."""
     real = make_toy_windows(people=6, each=20)
-    promise = Promise(epsilon=math.inf, clip_norm=1.0, sampling_probability=0.5, steps=400)
+    promise = Promise(epsilon=math.inf, clip_norm=1.0, sampling_probability=0.5, steps=1000)
     trained = train(real, promise, seed=0).generator
     before, after = (np.abs(class_means(each.sample(500, 0)) - class_means(real)) for each in (untrained(), trained))
     assert before.min() > 0.15
-    # A half of the classes' distance to 0.5: three different seeds came within 0.03 after 500 steps.
-    assert after.max() < 0.1
+    # Three seeds came within 0.02; the noise of 500 windows' mean is a tenth of that.
+    assert after.max() < 0.05
 
 
 @pytest.mark.parametrize("window_seconds", [MIN_SECONDS, MIN_SECONDS + 1, 61])

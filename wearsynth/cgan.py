@@ -40,17 +40,19 @@ def build_generator(window_seconds: int, n_signals: int) -> tf.keras.Model:
     n_fast = window_seconds - SLOW_WAVES
     latent, label = layers.Input((LATENT_DIM,)), layers.Input((1,))
     texture = layers.Input((n_fast, n_signals))
-    hidden = layers.Concatenate()([latent, label])
+    # Weights of their own for each class: next to 32 latent values, one label would hardly be heard.
+    hidden = layers.Concatenate()([latent * label, latent * (1 - label), label, 1 - label])
     for _ in range(2):
         hidden = layers.Dense(128, activation=tf.nn.leaky_relu)(hidden)
     # It starts out more diverse than people are: a generator that starts with one window for all tends to stay there.
-    diverse = tf.keras.initializers.VarianceScaling(4.0)
+    diverse = tf.keras.initializers.VarianceScaling(2.0)
     slow = layers.Dense(SLOW_WAVES * n_signals, kernel_initializer=diverse)(hidden)
     slow = layers.Reshape((SLOW_WAVES, n_signals))(slow)
     quiet = tf.keras.initializers.Constant(-2.0)
     strength = layers.Dense(BANDS * n_signals, activation="softplus", bias_initializer=quiet)(hidden)
     strength = tf.gather(layers.Reshape((BANDS, n_signals))(strength), _band_of(n_fast), axis=1)
-    weights = tf.concat([slow / math.sqrt(SLOW_WAVES), strength * texture / math.sqrt(n_fast)], axis=1)
+    size = tf.constant([1.0] + [0.35] * (SLOW_WAVES - 1))[:, None]  # curves start smaller than levels
+    weights = tf.concat([slow * size, strength * texture / math.sqrt(n_fast)], axis=1)
     values = tf.sigmoid(tf.einsum("tk,nks->nts", _cosines(window_seconds), weights))
     return tf.keras.Model([latent, label, texture], values)
 
