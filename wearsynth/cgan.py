@@ -219,36 +219,35 @@ class _PublicHalf:
     @tf.function
     def step(self, real_half: list[tf.Tensor]) -> tf.Tensor:
         """One step of the discriminator, then one of the generator; returns the loss on the fake windows."""
-        fake = self._fake(self._draw())
-        ones = tf.ones((N_FAKE, 1))
-        fake_half = clipped_sum(self.discriminator, _loss, fake[:, None], 0 * ones, ones, self.clip_norm)
-        gradient = [real + fake / N_FAKE for real, fake in zip(real_half, fake_half)]
-        self.discriminator_optimizer.apply_gradients(zip(gradient, self.discriminator.trainable_variables))
-        draw, weights = self._draw(), self.generator.model.trainable_variables
+        weights, zeros = self.generator.model.trainable_variables, tf.zeros((N_FAKE, 1))
         with tf.GradientTape() as tape:
-            logits = self.discriminator(self._fake(draw), training=True)
-            loss = tf.reduce_mean(_loss(ones[:, 0], logits))
+            fake = self._fake()
+            with tape.stop_recording():
+                self._step_discriminator(real_half, fake, zeros)
+            logits = self.discriminator(fake, training=True)
+            loss = tf.reduce_mean(_loss(zeros[:, 0] + 1, logits))
         self.generator_optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights))
         # The first steps count alike: otherwise a short training would keep its untrained weights.
         newest = tf.maximum(1 - AVERAGING, 1 / tf.cast(self.generator_optimizer.iterations, tf.float32))
         for average, weight in zip(self.average, self.generator.model.weights):
             average.assign_add(newest * (weight - average))
-        return tf.reduce_mean(_loss(0 * ones[:, 0], logits))
+        return tf.reduce_mean(_loss(zeros[:, 0], logits))
 
     def averaged(self) -> Generator:
         """The generator, its weights replaced by their running average."""
         self.generator.model.set_weights([average.numpy() for average in self.average])
         return self.generator
 
-    def _draw(self) -> list[tf.Tensor]:
-        """Latent values, labels in the public share, texture noise."""
+    def _step_discriminator(self, real_half: list[tf.Tensor], fake: tf.Tensor, zeros: tf.Tensor) -> None:
+        fake_half = clipped_sum(self.discriminator, _loss, fake[:, None], zeros, zeros + 1, self.clip_norm)
+        gradient = [real + fake / N_FAKE for real, fake in zip(real_half, fake_half)]
+        self.discriminator_optimizer.apply_gradients(zip(gradient, self.discriminator.trainable_variables))
+
+    def _fake(self) -> tf.Tensor:
+        """Generated windows as the discriminator sees them, labels in the public share."""
         latent, texture = (tf.random.normal((N_FAKE, *shape)) for shape in self.generator.noise_shapes())
         label = tf.cast(tf.random.uniform((N_FAKE, 1)) < STRESS_SHARE, tf.float32)
-        return [latent, label, texture]
-
-    def _fake(self, draw: list[tf.Tensor]) -> tf.Tensor:
-        """Generated windows as the discriminator sees them."""
-        return describe(self.generator.model(draw), draw[1])
+        return describe(self.generator.model([latent, label, texture]), label)
 
 
 def _cosines(window_seconds: int) -> tf.Tensor:

@@ -45,6 +45,7 @@ def simple_features(values: np.ndarray) -> np.ndarray:
 
 def train_cnn(windows: Windows, seed: int, epochs: int = EPOCHS) -> Predictor:
     """Trains a small convolutional network; returns values (n, seconds, signals) -> probability of stress (n,)."""
+    tf.keras.backend.clear_session()  # or each of many trainings would be slower than the last
     tf.keras.utils.set_random_seed(seed)
     layers = tf.keras.layers
     model = tf.keras.Sequential(
@@ -58,7 +59,7 @@ def train_cnn(windows: Windows, seed: int, epochs: int = EPOCHS) -> Predictor:
             layers.Dense(1, activation="sigmoid"),
         ]
     )
-    model.compile(tf.keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    model.compile(tf.keras.optimizers.Adam(1e-3), "binary_crossentropy", steps_per_execution=16)
     model.fit(windows.values, windows.labels, batch_size=32, epochs=epochs, verbose=0)
     return lambda values: model(values, training=False).numpy()[:, 0]
 

@@ -16,7 +16,7 @@ another six.
 NeuroKit2's simulators hold rate and amplitude constant (`ppg_simulate`) or space the skin conductance responses evenly
 (`eda_simulate`); stress is a change of just these, hence the short generators of this module.
 
-1. Schmidt et al. 2018, WESAD: orders, labels, sensors and rates; durations are about half. doi 10.1145/3242969.3242985
+1. Schmidt et al. 2018, WESAD: orders, labels, sensors and rates, durations. doi 10.1145/3242969.3242985
 2. Nunan et al. 2010, rest: mean RR interval 0.93 s, variability. doi 10.1111/j.1540-8159.2010.02841.x
 3. Kirschbaum et al. 1993, the heart rate rises in the Trier Social Stress Test, doi 10.1159/000119004; Kudielka et al.
    2004, by amounts that differ with age and sex, International Journal of Behavioral Medicine 11:116-121
@@ -76,11 +76,11 @@ class Phase(NamedTuple):
 
 
 GAP = Phase(label=0, seconds=90, arousal=0.3, bursts=8, standing=0.6)
-BASELINE = Phase(label=1, seconds=600, arousal=0.05, bursts=2.5, standing=0.4)
-SPEECH = Phase(label=2, seconds=180, arousal=1.0, bursts=7, standing=0.9)
-ARITHMETIC = Phase(label=2, seconds=180, arousal=0.8, bursts=4, standing=0.7)
-AMUSEMENT = Phase(label=3, seconds=240, arousal=0.15, bursts=2, standing=0.0)
-MEDITATION = Phase(label=4, seconds=240, arousal=-0.2, bursts=0.5, standing=0.0)
+BASELINE = Phase(label=1, seconds=1200, arousal=0.05, bursts=2.5, standing=0.4)
+SPEECH = Phase(label=2, seconds=330, arousal=1.0, bursts=7, standing=0.9)
+ARITHMETIC = Phase(label=2, seconds=330, arousal=0.8, bursts=4, standing=0.7)
+AMUSEMENT = Phase(label=3, seconds=390, arousal=0.15, bursts=2, standing=0.0)
+MEDITATION = Phase(label=4, seconds=420, arousal=-0.2, bursts=0.5, standing=0.0)
 
 STRESS_TEST = (SPEECH, ARITHMETIC)
 ORDERS = (
