@@ -64,11 +64,12 @@ def test_bad_parameter_ends_the_run_before_it_starts(given, expected, tmp_path, 
     [
         (None, "no such folder"),
         ({}, "no recording in it"),
-        ({"S2": b"", "S3": b""}, "S2.pkl"),
-        ({"S2": b"\x80\x02}q\x00.", "S3": b""}, "S2.pkl"),
-        ({"S2": pickle.dumps(Hostile(), protocol=2), "S3": b""}, "eval"),
+        ({"S2": b"", "S3": b""}, "recordings of 2 people"),
+        ({"S2": b"", "S3": b"", "S4": b""}, "S2.pkl"),
+        ({"S2": b"\x80\x02}q\x00.", "S3": b"", "S4": b""}, "S2.pkl"),
+        ({"S2": pickle.dumps(Hostile(), protocol=2), "S3": b"", "S4": b""}, "eval"),
     ],
-    ids=["missing", "empty", "empty file", "no signals", "hostile"],
+    ids=["missing", "empty", "two people", "empty file", "no signals", "hostile"],
 )
 def test_bad_recordings_end_the_run_in_one_line(content, expected, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -180,4 +181,5 @@ def test_failing_notebook_is_named_with_its_cell(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run, "NOTEBOOKS", run.NOTEBOOKS[1:2])  # without the first one there is no table to read
     monkeypatch.setattr(run, "check", lambda *_: None)
     assert run.main(["--out", str(tmp_path)]) == 1
-    assert "02-Model, cell 2" in capsys.readouterr().err.splitlines()[-1]
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "02-Model, cell 3: FileNotFoundError" in last and "run 01-Data first" in last

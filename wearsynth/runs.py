@@ -44,6 +44,8 @@ class RunFolder:
     @property
     def kind(self) -> str:
         """'simulated' or 'real': what every table and figure has to say it was made from."""
+        if "run" not in self.metrics:
+            raise FileNotFoundError(f"{self.metrics_file}: tells of no recordings; run 01-Data first")
         return self.metrics["run"]["recordings"]["kind"]
 
     def synthetic_windows(self, name: str) -> Windows:
