@@ -240,7 +240,7 @@ class _PublicHalf:
 
     def _step_discriminator(self, real_half: list[tf.Tensor], fake: tf.Tensor, zeros: tf.Tensor) -> None:
         fake_half = clipped_sum(self.discriminator, _loss, fake[:, None], zeros, zeros + 1, self.clip_norm)
-        gradient = [real + fake / N_FAKE for real, fake in zip(real_half, fake_half)]
+        gradient = [real + generated / N_FAKE for real, generated in zip(real_half, fake_half)]
         self.discriminator_optimizer.apply_gradients(zip(gradient, self.discriminator.trainable_variables))
 
     def _fake(self) -> tf.Tensor:
