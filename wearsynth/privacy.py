@@ -18,6 +18,7 @@ from scipy.special import logsumexp
 from scipy.stats import binom, norm
 
 UNITS = ("window", "subject")
+ORDERS = np.concatenate([1 + np.geomspace(1e-3, 1, 25), np.arange(3, 65)])  # of Renyi's divergence
 OUTSIDE_GUARANTEE = (
     "how many windows and subjects there are, and how many windows a subject has, count as public",
     "a window or an event is one of the 1 Hz table, an event left out takes the windows over it along; the table's "
@@ -156,15 +157,13 @@ class Promise:
         if size == 1:
             return self.spent(steps)
         drawn = binom.pmf(np.arange(size + 1), size, self.sampling_probability)
-        orders = np.concatenate([1 + np.geomspace(1e-3, 1, 25), np.arange(3, 65)])
-        divergence = [steps * mixture_divergence(order, self.noise_multiplier, drawn) for order in orders]
-        return float(compute_epsilon(orders, divergence, self.delta)[0])
+        divergence = [steps * mixture_divergence(order, self.noise_multiplier, drawn) for order in ORDERS]
+        return float(compute_epsilon(ORDERS, divergence, self.delta)[0])
 
     def _replacement_epsilon(self, steps: int) -> float:
         """Epsilon at `delta` of replacing one unit: one removal and one addition.
 
-        From the privacy profile of a single one: delta_2(2 e) <= (1 + exp(e)) delta(e) (Dwork and Roth 2014, theorem
-        2.2).
+        By the definition twice in a row, P <= e^e (e^e R + delta(e)) + delta(e): delta_2(2 e) <= (1 + e^e) delta(e).
         """
         accountant = self._accountant().compose(self._event(self.noise_multiplier, steps))
 
@@ -174,10 +173,21 @@ class Promise:
         high = self.epsilon
         while excess(high) > 0:
             high *= 2
-            if high > 500:  # beyond what the profile resolves; and exp would overflow
-                return math.inf
+            if high > 500:  # the profile falls too slowly, as it does where few steps draw a unit
+                return self._revealed_replacement_epsilon(steps)
         root = brentq(excess, 0.0, high, xtol=1e-6) if excess(0.0) > 0 else 0.0
         return 2 * (root + 1e-6)
+
+    def _revealed_replacement_epsilon(self, steps: int) -> float:
+        """The same, were it told which steps drew the unit: only in these the sums differ, by at most two clip norms.
+
+        To tell can but raise the Renyi divergence, whose exponential is jointly convex: each step has the mean of its
+        two cases, nothing and a Gaussian moved by 2, 2 a (a - 1) / s^2 (van Erven and Harremoes 2014, arXiv 1206.2459).
+        """
+        not_drawn_or_drawn = [1 - self.sampling_probability, self.sampling_probability]
+        exponents = 2 * ORDERS * (ORDERS - 1) / self.noise_multiplier**2
+        divergence = [logsumexp([0, exponent], b=not_drawn_or_drawn) for exponent in exponents] / (ORDERS - 1)
+        return float(compute_epsilon(ORDERS, steps * divergence, self.delta)[0])
 
 
 def mixture_divergence(order: float, noise_multiplier: float, probabilities: np.ndarray) -> float:
