@@ -39,6 +39,9 @@ def write_report(folder: RunFolder) -> None:
     for name in folder.NOTEBOOKS:
         notebook = nbformat.read(folder.path / f"{name}.ipynb", as_version=4)
         report.cells.append(nbformat.v4.new_markdown_cell(f'<a id="{name}"></a>\n\n---'))
+        for cell in notebook.cells:
+            if cell.cell_type == "code":  # progress lines were for those who waited
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         report.cells.extend(notebook.cells)
         report.metadata = notebook.metadata
     exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
