@@ -11,9 +11,9 @@ delusion", arXiv 2505.01524). What protects people is the guarantee in `privacy.
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import bootstrap
 from sklearn.metrics import pairwise_distances_argmin_min, roc_auc_score
 
+from wearsynth.detector import bootstrap_interval
 from wearsynth.windows import Windows
 
 CHANCE = 0.5
@@ -57,7 +57,7 @@ def attack_over_folds(attack: Callable[[str, Windows], float], synthetic_by_fold
         folds, None for a single one; `folds`, how many.
     """
     scores = np.array([attack(person, synthetic) for person, synthetic in synthetic_by_fold.items()])
-    interval = _interval(scores) if len(scores) > 1 else None
+    interval = bootstrap_interval(scores)
     return {"score": float(scores.mean()), "chance": CHANCE, "ci95": interval, "folds": len(scores)}
 
 
@@ -110,9 +110,3 @@ def closest_distances(windows: Windows, synthetic: Windows) -> np.ndarray:
 def _auroc(higher: np.ndarray, lower: np.ndarray) -> float:
     """Probability that one of `higher` is above one of `lower`; ties count half."""
     return float(roc_auc_score(np.repeat([1, 0], [len(higher), len(lower)]), np.concatenate([higher, lower])))
-
-
-def _interval(scores: np.ndarray) -> list[float]:
-    """95 % interval of the mean, by bootstrap over folds."""
-    interval = bootstrap((scores,), np.mean, method="percentile", random_state=0).confidence_interval
-    return [float(interval.low), float(interval.high)]

@@ -153,7 +153,7 @@ def summarize(table: pd.DataFrame) -> dict:
 
     Returns:
         `detector`, `seeds`, `leaky`, `subjects` (each one's scores, mean over seeds), `mean` over people, `sd_seeds`
-        (standard deviation over seeds of that mean) and `ci95` (bootstrap interval of the mean over people; absent for
+        (standard deviation over seeds of that mean) and `ci95` (bootstrap interval of the mean over people; none for
         one person).
     """
     by_subject = table.groupby("subject", sort=False)[list(SCORES)].mean()
@@ -165,7 +165,7 @@ def summarize(table: pd.DataFrame) -> dict:
         "subjects": by_subject.to_dict("index"),
         "mean": by_subject.mean().to_dict(),
         "sd_seeds": by_seed.std().to_dict(),
-        "ci95": {score: _interval(by_subject[score]) for score in SCORES},
+        "ci95": {score: bootstrap_interval(by_subject[score].to_numpy()) for score in SCORES},
     }
 
 
@@ -182,11 +182,11 @@ def majority(test: Windows, held_out: list[str]) -> dict:
     return summarize(pd.DataFrame(rows).assign(detector="majority"))
 
 
-def _interval(values: pd.Series) -> list[float] | None:
-    """95 % bootstrap interval of the mean over people; none for fewer than two."""
+def bootstrap_interval(values: np.ndarray) -> list[float] | None:
+    """Returns the 95 % bootstrap interval of the mean of one value a person; none for fewer than two people."""
     if len(values) < 2:
         return None
-    if values.nunique() == 1:
-        return [values.iloc[0]] * 2
-    result = bootstrap((values.to_numpy(),), np.mean, method="percentile", rng=np.random.default_rng(0))
-    return [*result.confidence_interval]
+    if len(np.unique(values)) == 1:
+        return [float(values[0])] * 2
+    result = bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(0))
+    return [float(end) for end in result.confidence_interval]
