@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import tensorflow as tf
 from scipy.fft import idct
 from tqdm import tqdm
 
-from wearsynth.dpsgd import PrivateGradient, clipped_sum
+from wearsynth.clipping import clipped_sum
+from wearsynth.dpsgd import PrivateGradient
 from wearsynth.privacy import Promise
 from wearsynth.windows import Windows
 
@@ -169,7 +171,14 @@ class Training:
         return cls(generator, description["steps"], description["seeded"], np.array(description["fake_loss"]))
 
 
-def train(windows: Windows, promise: Promise, seed: int, noise_seed: int | None = None, name: str = "") -> Training:
+def train(
+    windows: Windows,
+    promise: Promise,
+    seed: int,
+    noise_seed: int | None = None,
+    name: str = "",
+    mechanism: Callable[..., PrivateGradient] = PrivateGradient,
+) -> Training:
     """Trains a conditional GAN whose discriminator sees the windows through DP-SGD only.
 
     The gradient of the discriminator's real half comes from the mechanism. That of its fake half, clipped alike so that
@@ -181,6 +190,7 @@ def train(windows: Windows, promise: Promise, seed: int, noise_seed: int | None 
         seed: governs first weights and latent draws, and without privacy the sample, too.
         noise_seed: for tests; noise and sample from a seed protect nobody.
         name: stands before the progress line.
+        mechanism: makes what reads the real windows; another one is for those who audit it.
     """
     window_seconds, n_signals = windows.values.shape[1:]
     tf.keras.utils.set_random_seed(seed)
@@ -188,7 +198,7 @@ def train(windows: Windows, promise: Promise, seed: int, noise_seed: int | None 
     discriminator = build_discriminator(n_signals)
     if noise_seed is None and not promise.private:
         noise_seed = seed
-    real_half = PrivateGradient(
+    real_half = mechanism(
         discriminator,
         _loss,
         promise,

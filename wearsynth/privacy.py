@@ -5,6 +5,7 @@ disagree. Nothing here touches data or trains anything: `dpsgd.py` keeps what is
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -12,13 +13,14 @@ from importlib.metadata import version
 import dp_accounting
 import numpy as np
 from dp_accounting.pld import PLDAccountant
-from dp_accounting.rdp import compute_epsilon
-from scipy.optimize import brentq
+from dp_accounting.rdp import RdpAccountant, compute_epsilon
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import logsumexp
 from scipy.stats import binom, norm
 
 UNITS = ("window", "subject")
-ORDERS = np.concatenate([1 + np.geomspace(1e-3, 1, 25), np.arange(3, 65)])  # of Renyi's divergence
+ENGINES = ("fused", "tensorflow_privacy")
+EXCESS_ORDERS = (0.0101, 1000.0)  # Renyi's order less 1, from where dp-accounting still turns it into an epsilon
 OUTSIDE_GUARANTEE = (
     "how many windows and subjects there are, and how many windows a subject has, count as public",
     "a window or an event is one of the 1 Hz table, an event left out takes the windows over it along; the table's "
@@ -49,6 +51,10 @@ class Promise:
         clip_norm: largest L2 norm of one unit's gradient.
         sampling_probability: probability of each unit to be drawn in a step, in (0, 1].
         steps: number of discriminator steps.
+        windows_per_subject: under unit 'subject', at most this many of a drawn subject's windows, drawn anew each step,
+            make up its gradient. It costs no budget: however they are drawn, the gradient is clipped as one.
+        engine: who clips and sums: 'fused', our own `clipped_sum`, or 'tensorflow_privacy', that library's optimizer,
+            to the same result and slower. Draws and noise do not depend on it.
 
     Raises:
         ValueError: a value is out of its range.
@@ -60,9 +66,12 @@ class Promise:
     clip_norm: float = 0.3
     sampling_probability: float = 0.5
     steps: int = 2000
+    windows_per_subject: int = 100
+    engine: str = "fused"
 
     def __post_init__(self):
         _expect(self.unit in UNITS, "unit", self.unit, "'window' or 'subject'")
+        _expect(self.engine in ENGINES, "engine", self.engine, "'fused' or 'tensorflow_privacy'")
         _expect(self.epsilon > 0, "epsilon", self.epsilon, "a number above 0, or inf for training without privacy")
         _expect(0 < self.delta < 1, "delta", self.delta, "a number between 0 and 1")
         _expect(0 < self.clip_norm < math.inf, "clip_norm", self.clip_norm, "a finite number above 0")
@@ -72,12 +81,9 @@ class Promise:
             self.sampling_probability,
             "a number above 0 and at most 1",
         )
-        _expect(
-            isinstance(self.steps, (int, np.integer)) and self.steps >= 1,
-            "steps",
-            self.steps,
-            "a whole number of at least 1",
-        )
+        for name in ("steps", "windows_per_subject"):
+            value = getattr(self, name)
+            _expect(isinstance(value, (int, np.integer)) and value >= 1, name, value, "a whole number of at least 1")
 
     @property
     def private(self) -> bool:
@@ -90,7 +96,7 @@ class Promise:
         if not self.private:
             return 0.0
         return dp_accounting.calibrate_dp_mechanism(
-            self._accountant,
+            lambda: _accountant(self.epsilon),
             lambda noise_multiplier: self._event(noise_multiplier, self.steps),
             self.epsilon,
             self.delta,
@@ -98,19 +104,11 @@ class Promise:
             tol=1e-3,
         )
 
-    def spent(self, steps: int, uses: int = 1) -> float:
-        """Returns the epsilon, at `delta`, that `steps` steps have spent for one unit.
+    def spent(self, steps: int) -> float:
+        """Returns the epsilon, at `delta`, that `steps` steps have spent for one unit."""
+        return compose([(self, steps)], self.delta)
 
-        Args:
-            steps: steps really taken.
-            uses: how many trainings of that length on the same unit are composed.
-        """
-        if not self.private:
-            return math.inf
-        event = self._event(self.noise_multiplier, steps * uses)
-        return float(self._accountant().compose(event).get_epsilon(self.delta))
-
-    def readings(self, steps: int, windows_per_second: int, windows_per_subject: int) -> dict[str, float]:
+    def readings(self, steps: int, windows_per_second: int, most_windows_per_subject: int) -> dict[str, float]:
         """Reads the epsilon spent, at `delta`, for a window, an event (one second of signal) and a subject.
 
         Under unit 'window' a second or a subject is a group of windows. Under unit 'subject', taking away one window,
@@ -119,7 +117,7 @@ class Promise:
         Args:
             steps: steps really taken.
             windows_per_second: most windows that share one second of signal.
-            windows_per_subject: most windows of one subject.
+            most_windows_per_subject: most windows that one subject has.
 
         Returns:
             Upper bounds on epsilon under the keys 'window', 'event' and 'subject'.
@@ -128,14 +126,10 @@ class Promise:
             return dict.fromkeys(("window", "event", "subject"), math.inf)
         own = self.spent(steps)
         if self.unit == "window":
-            event, subject = (self._group_epsilon(steps, size) for size in (windows_per_second, windows_per_subject))
-            return {"window": own, "event": event, "subject": subject}
+            sizes = {"event": windows_per_second, "subject": most_windows_per_subject}
+            return {"window": own} | {name: self._group_epsilon(steps, size) for name, size in sizes.items()}
         replaced = self._replacement_epsilon(steps)
         return {"window": replaced, "event": replaced, "subject": own}
-
-    def _accountant(self) -> PLDAccountant:
-        # Coarser for a large budget, which would take minutes; any step gives an upper bound.
-        return PLDAccountant(value_discretization_interval=1e-4 * max(1.0, self.epsilon))
 
     def _event(self, noise_multiplier: float, steps: int) -> dp_accounting.DpEvent:
         """What `steps` steps release, in the accountant's words."""
@@ -156,25 +150,24 @@ class Promise:
         """
         if size == 1:
             return self.spent(steps)
-        drawn = binom.pmf(np.arange(size + 1), size, self.sampling_probability)
-        divergence = [steps * mixture_divergence(order, self.noise_multiplier, drawn) for order in ORDERS]
-        return float(compute_epsilon(ORDERS, divergence, self.delta)[0])
+        drawn = binom.logpmf(np.arange(size + 1), size, self.sampling_probability)
+        return _renyi_epsilon(lambda order: steps * mixture_divergence(order, self.noise_multiplier, drawn), self.delta)
 
     def _replacement_epsilon(self, steps: int) -> float:
         """Epsilon at `delta` of replacing one unit: one removal and one addition.
 
         By the definition twice in a row, P <= e^e (e^e R + delta(e)) + delta(e): delta_2(2 e) <= (1 + e^e) delta(e).
         """
-        accountant = self._accountant().compose(self._event(self.noise_multiplier, steps))
+        accountant = _accountant(self.epsilon).compose(self._event(self.noise_multiplier, steps))
 
         def excess(epsilon: float) -> float:
             return accountant.get_delta(epsilon) * (1 + math.exp(epsilon)) - self.delta
 
         high = self.epsilon
-        while excess(high) > 0:
+        while high <= 500 and excess(high) > 0:
             high *= 2
-            if high > 500:  # the profile falls too slowly, as it does where few steps draw a unit
-                return self._revealed_replacement_epsilon(steps)
+        if high > 500:  # the profile falls too slowly, as it does where few steps draw a unit
+            return self._revealed_replacement_epsilon(steps)
         root = brentq(excess, 0.0, high, xtol=1e-6) if excess(0.0) > 0 else 0.0
         return 2 * (root + 1e-6)
 
@@ -185,29 +178,91 @@ class Promise:
         two cases, nothing and a Gaussian moved by 2, 2 a (a - 1) / s^2 (van Erven and Harremoes 2014, arXiv 1206.2459).
         """
         not_drawn_or_drawn = [1 - self.sampling_probability, self.sampling_probability]
-        exponents = 2 * ORDERS * (ORDERS - 1) / self.noise_multiplier**2
-        divergence = [logsumexp([0, exponent], b=not_drawn_or_drawn) for exponent in exponents] / (ORDERS - 1)
-        return float(compute_epsilon(ORDERS, steps * divergence, self.delta)[0])
+
+        def divergence(order: float) -> float:
+            exponent = 2 * order * (order - 1) / self.noise_multiplier**2
+            # Rounding can leave the logarithm of a number near 1 below 0, which no divergence is.
+            return steps * max(0.0, logsumexp([0, exponent], b=not_drawn_or_drawn)) / (order - 1)
+
+        return _renyi_epsilon(divergence, self.delta)
 
 
-def mixture_divergence(order: float, noise_multiplier: float, probabilities: np.ndarray) -> float:
+def compose(uses: Sequence[tuple[Promise, int]], delta: float) -> float:
+    """Adds up what several trainings on the same data have spent for one unit.
+
+    Args:
+        uses: one (promise, steps really taken) for each training; the promises were made before any of them began.
+        delta: of the epsilon asked for, in (0, 1).
+
+    Returns:
+        Epsilon at `delta`, an upper bound; infinite if one of the trainings is not private.
+
+    Raises:
+        ValueError: the promises protect different units.
+    """
+    units = sorted({promise.unit for promise, _ in uses})
+    if len(units) > 1:
+        raise ValueError(f"units {units}: expected one; what was promised for a window does not add to a subject's")
+    if not all(promise.private for promise, _ in uses):
+        return math.inf
+    accountant = _accountant(max(promise.epsilon for promise, _ in uses))
+    for promise, steps in uses:
+        accountant.compose(promise._event(promise.noise_multiplier, steps))
+    return float(accountant.get_epsilon(delta))
+
+
+def mixture_divergence(order: float, noise_multiplier: float, log_probabilities: np.ndarray) -> float:
     """Renyi divergence between N(0, s^2) and the mixture of N(j, s^2) with probabilities p_j, by quadrature.
 
     Args:
         order: Renyi's alpha, above 1.
         noise_multiplier: s, the standard deviation of every component.
-        probabilities: p_0 ... p_k, adding up to 1.
+        log_probabilities: logarithms of p_0 ... p_k; as numbers, the last ones of a large group would be 0, and the
+            result too small.
 
     Returns:
         The larger of the two directions, in nats.
     """
-    shifts = np.arange(len(probabilities))
+    shifts = np.arange(len(log_probabilities))
     reach = order * shifts[-1] + 12 * noise_multiplier  # the integrands' mass lies within
     x = np.linspace(-reach, reach, 4001)[:, None]
-    log_ratio = logsumexp((2 * x - shifts) * shifts / (2 * noise_multiplier**2), b=probabilities, axis=1)
+    log_ratio = logsumexp((2 * x - shifts) * shifts / (2 * noise_multiplier**2) + log_probabilities, axis=1)
     log_normal = norm.logpdf(x[:, 0], scale=noise_multiplier) + math.log(x[1, 0] - x[0, 0])
     directions = [logsumexp(log_normal + power * log_ratio) for power in (order, 1 - order)]
     return max(0.0, *directions) / (order - 1)
+
+
+def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subject: int) -> dict:
+    """Lets others say what the same run has spent for one unit: Renyi's accountant and tensorflow-privacy.
+
+    tensorflow-privacy knows examples, batches and epochs. Told of units, of the expected number that a step draws, and
+    of how often each is expected to be drawn, it comes by the same sampling probability and steps; it rounds steps
+    upwards, which floating point may turn into one step too many.
+
+    Args:
+        promise: what was promised; private.
+        steps: steps really taken, at least 1.
+        n_units: how many units there are.
+        most_units_per_subject: most units of one subject.
+
+    Returns:
+        'rdp_epsilon', at the promise's delta, and 'tensorflow_privacy', the text of its privacy statement.
+    """
+    # Here and not above: it takes TensorFlow along, and a promise is also checked where nothing is trained.
+    from tensorflow_privacy import compute_dp_sgd_privacy_statement
+
+    event = promise._event(promise.noise_multiplier, steps)
+    with np.errstate(invalid="ignore"):  # inf - inf on its way to an infinite epsilon for a person
+        text = compute_dp_sgd_privacy_statement(
+            number_of_examples=n_units,
+            batch_size=promise.sampling_probability * n_units,
+            num_epochs=promise.sampling_probability * steps,
+            noise_multiplier=promise.noise_multiplier,
+            delta=promise.delta,
+            used_microbatching=False,  # each unit is clipped on its own
+            max_examples_per_user=most_units_per_subject,
+        )
+    return {"rdp_epsilon": float(RdpAccountant().compose(event).get_epsilon(promise.delta)), "tensorflow_privacy": text}
 
 
 def statement(
@@ -217,8 +272,9 @@ def statement(
     seeded: bool,
     uses: int,
     scaling: str,
+    n_units: int,
     windows_per_second: int,
-    windows_per_subject: int,
+    most_windows_per_subject: int,
 ) -> dict:
     """Says what was promised and what was spent.
 
@@ -228,8 +284,9 @@ def statement(
         seeded: whether the noise came from a seed, which protects nobody.
         uses: how many generators of this run saw one and the same unit, at most.
         scaling: 'subject' or 'public', as in `windows.py`.
+        n_units: how many units there are.
         windows_per_second: most windows that share one second of signal.
-        windows_per_subject: most windows of one subject.
+        most_windows_per_subject: most windows that one subject has.
 
     Returns:
         The record `privacy` of metrics.json.
@@ -238,6 +295,7 @@ def statement(
     outside = list(OUTSIDE_GUARANTEE)
     if scaling == "subject" and promise.unit == "window":
         outside.append(SUBJECT_RANGE_OUTSIDE)
+    most_units_per_subject = most_windows_per_subject if promise.unit == "window" else 1
     return {
         "private": private,
         "unit": promise.unit,
@@ -247,13 +305,31 @@ def statement(
         "noise_multiplier": promise.noise_multiplier,
         "clip_norm": promise.clip_norm,
         "sampling_probability": promise.sampling_probability,
+        "windows_per_subject": promise.windows_per_subject,
         "steps": steps,
+        "engine": promise.engine,
         "accountant": f"PLD, dp-accounting {version('dp-accounting')}",
         "noise_source": "seeded" if seeded else "operating system's entropy, no seed recorded",
-        "spent": promise.readings(steps, windows_per_second, windows_per_subject),
-        "spent_all_generators": promise.spent(steps, uses),
+        "spent": promise.readings(steps, windows_per_second, most_windows_per_subject),
+        "spent_all_generators": compose([(promise, steps)] * uses, promise.delta),
+        "cross_check": cross_check(promise, steps, n_units, most_units_per_subject) if private else None,
         "outside_guarantee": outside,
     }
+
+
+def _accountant(epsilon: float) -> PLDAccountant:
+    # Coarser for a large budget, which would take minutes; any interval gives an upper bound.
+    return PLDAccountant(value_discretization_interval=1e-4 * max(1.0, epsilon))
+
+
+def _renyi_epsilon(divergence: Callable[[float], float], delta: float) -> float:
+    """Least epsilon at `delta` over Renyi's orders: each gives an upper bound, so the search may miss the best one."""
+
+    def epsilon(log_excess: float) -> float:
+        order = 1 + math.exp(log_excess)
+        return float(compute_epsilon([order], [divergence(order)], delta)[0])
+
+    return minimize_scalar(epsilon, bounds=np.log(EXCESS_ORDERS), method="bounded", options={"xatol": 1e-2}).fun
 
 
 def _expect(holds: bool, name: str, value, expected: str) -> None:

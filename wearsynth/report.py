@@ -58,6 +58,7 @@ def statement_text(privacy: dict[str, Any]) -> str:
         return f"**No privacy guarantee**: {why}. These windows may give away the people they were learned from."
     unit, delta, spent = privacy["unit"], privacy["delta"], privacy["spent"]
     outside = "\n".join(f"- {item}" for item in privacy["outside_guarantee"])
+    most = f", at most {privacy['windows_per_subject']} windows of a drawn subject" if unit == "subject" else ""
     return f"""**({spent[unit]:.3g}, {delta:g})-differentially private for one {unit}**;
 neighbours are {privacy["neighbours"]}.
 
@@ -69,8 +70,15 @@ neighbours are {privacy["neighbours"]}.
 | a {unit}, should all generators of this run be shared | {privacy["spent_all_generators"]:.3g} |
 
 Kept by {privacy["steps"]} steps of DP-SGD with noise multiplier {privacy["noise_multiplier"]:.4g},
-clip norm {privacy["clip_norm"]:g} and Poisson sampling at {privacy["sampling_probability"]:g};
-accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
+clip norm {privacy["clip_norm"]:g} and Poisson sampling at {privacy["sampling_probability"]:g}{most}; clipped by
+{privacy["engine"]}; accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
+
+The same training reckoned by others: Renyi's accountant (RDP), another upper bound, says epsilon
+{privacy["cross_check"]["rdp_epsilon"]:.3g} for a {unit}. tensorflow-privacy, for which a {unit} is an *example* and a
+person a *user*, says what follows; its lines for Poisson sampling are the ones that hold here, as units were drawn so.
+
+```text
+{privacy["cross_check"]["tensorflow_privacy"]}```
 
 Outside the guarantee:
 
