@@ -5,11 +5,11 @@ ARGS ?=
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run test lint bench images notebooks lock clean
+.PHONY: help run test lint audit bench bench-peers images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 .venv/.installed: requirements.lock setup.sh
 	@bash setup.sh
@@ -18,15 +18,28 @@ run: .venv/.installed  ## run the chain on simulated recordings; with ARGS="--re
 	$(PYTHON) run.py $(ARGS)
 
 test: .venv/.installed  ## run every test; with ARGS="-k NAME" some of them
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: .venv/.installed  ## check style and the notebooks' form, changing nothing
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) tests/check_notebooks.py $(wildcard *.ipynb)
 
-bench: .venv/.installed  ## measure the speed of a discriminator step, beside other implementations
-	$(PYTHON) -m benchmarks.discriminator_step $(ARGS)
+audit: .venv/.installed  ## measure with canaries how much the training gives away
+	$(PYTHON) -m wearsynth.audit
+
+bench: .venv/.installed  ## measure time and memory of a discriminator step, beside tensorflow-privacy
+	$(PYTHON) -m benchmarks.discriminator_step
+	$(PYTHON) -m benchmarks.memory
+
+bench-peers: .venv/.installed .venv-peers/.installed  ## measure the same step with Opacus and JAX, in an environment of their own
+	$(PYTHON) -m benchmarks.peers
+
+.venv-peers/.installed: benchmarks/peers-requirements.txt | .venv/.installed
+	rm -rf .venv-peers
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	touch $@
 
 images: run  ## remake the pictures of the README from the simulated run
 	cp $(addprefix runs/simulated-default/figures/,example_windows.png scores_by_subject.png) images/
@@ -39,5 +52,5 @@ lock:  ## remake requirements.lock from pyproject.toml (needs uv)
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean:  ## remove .venv and caches; recordings, runs and figures stay
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

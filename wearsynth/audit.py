@@ -13,7 +13,7 @@ might find more. A bound above the promise disproves it, up to the 5 %. The audi
 everything computed from it, the generator included; it does not cover what reads the windows elsewhere, nor the range
 of a person that scaling='subject' reads, nor how the operating system draws its entropy.
 
-`python -m wearsynth.audit` runs the long version: about ten minutes, docs/audit.json and images/audit.png.
+`make audit` runs the long version and writes docs/audit.json and images/audit.png.
 """
 
 import json

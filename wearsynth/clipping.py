@@ -73,20 +73,20 @@ def clipped_sum(
         clip_norm: largest L2 norm of one unit's part of the sum.
 
     Returns:
-        One tensor for each of the model's trainable variables, in their order and shapes.
+        One tensor for each of the model's trainable variables, in their order and shapes. A unit whose gradient
+        overflows counts as nothing, or leaves a sum that is not finite.
     """
     share = tf.ensure_shape(share, examples.shape[:2])
-    sums, finite = _sum_by_halves(model, loss, examples, targets, share, clip_norm)
-
-    def without_the_others() -> list[tf.Tensor]:
-        # One NaN in the sum would tell that its unit was drawn: once more, with nothing in that unit's place.
-        blank = [
-            tf.where(tf.reshape(finite, (-1, *[1] * (len(each.shape) - 1))), each, 0.0)
-            for each in (examples, targets, share)
-        ]
-        return _sum_and_finite(model, loss, *blank, clip_norm)[0]
-
-    return tf.cond(tf.reduce_all(finite), lambda: sums, without_the_others)
+    if examples.shape[1] > 1:  # of units of several windows there are few, maybe one
+        return _sum(model, loss, examples, targets, share, clip_norm)
+    # In two halves, which two cores work off side by side: a step is many operations, each too small to share.
+    n_units = tf.shape(examples)[0]
+    half = tf.maximum(n_units // 2, 1)
+    rest = tf.minimum(half, n_units - 1)  # a single unit is in both halves, for TensorFlow fails at none
+    once = tf.cast(n_units > 1, share.dtype)
+    first = _sum(model, loss, examples[:half], targets[:half], share[:half], clip_norm)
+    second = _sum(model, loss, examples[rest:], targets[rest:], share[rest:] * once, clip_norm)
+    return [one + other for one, other in zip(first, second)]
 
 
 def reference_sum(
@@ -141,19 +141,8 @@ def check_layers(model: tf.keras.Sequential) -> None:
             raise ValueError(f"layer {layer.name!r} is frozen: leave it out of the model, or train it")
 
 
-def _sum_by_halves(model, loss, examples, targets, share, clip_norm) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """As `_sum_and_finite`, in two halves that two cores work off side by side: a step is many small operations."""
-    n_units = tf.shape(examples)[0]
-    half = tf.maximum(n_units // 2, 1)
-    rest = tf.minimum(half, n_units - 1)  # a single unit is in both halves, for TensorFlow fails at none
-    counts = tf.cast(n_units > 1, share.dtype)
-    first = _sum_and_finite(model, loss, examples[:half], targets[:half], share[:half], clip_norm)
-    second = _sum_and_finite(model, loss, examples[rest:], targets[rest:], share[rest:] * counts, clip_norm)
-    return [sum(pair) for pair in zip(first[0], second[0])], tf.concat([first[1], second[1]], 0)[:n_units]
-
-
-def _sum_and_finite(model, loss, examples, targets, share, clip_norm) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """The clipped sum, and (n_units,) whose gradient is finite; the sum is of use where all are."""
+def _sum(model, loss, examples, targets, share, clip_norm: float) -> list[tf.Tensor]:
+    """The clipped sum, of one unit at least."""
     with tf.GradientTape() as tape:
         outputs, taps = _forward(model, tf.reshape(examples, (-1, *examples.shape[2:])), examples.shape[1])
         losses = tf.ensure_shape(loss(tf.reshape(targets, (-1,)), outputs), (None,))
@@ -162,8 +151,9 @@ def _sum_and_finite(model, loss, examples, targets, share, clip_norm) -> tuple[l
     parts = [part for (_, parts_from), slope in zip(taps, slopes) for part in parts_from(slope)]
     squared_norms = tf.add_n([part.squared_norms for part in parts])
     factors = tf.minimum(1.0, clip_norm * (1 - ROUNDING) * tf.math.rsqrt(tf.maximum(squared_norms, 1e-30)))
+    factors = tf.where(tf.math.is_finite(squared_norms), factors, 0.0)  # else nobody knows whether it was clipped
     sums = {part.variable.ref(): part.total(factors) for part in parts}
-    return [sums[variable.ref()] for variable in model.trainable_variables], tf.math.is_finite(squared_norms)
+    return [sums[variable.ref()] for variable in model.trainable_variables]
 
 
 def _forward(model: tf.keras.Sequential, values: tf.Tensor, most_windows: int) -> tuple[tf.Tensor, list[tuple]]:
@@ -222,22 +212,22 @@ def _run_conv(layer: tf.keras.layers.Conv1D, values: tf.Tensor, most_windows: in
 def _run_lstm(layer: tf.keras.layers.LSTM, values: tf.Tensor, most_windows: int) -> tuple:
     cell = layer.cell
     linear = tf.tensordot(values, cell.kernel, 1)
-    state = carry = tf.zeros_like(linear[:, 0, : cell.units])
-    states, preactivations = [state], []
-    for from_input in tf.unstack(linear + cell.bias if cell.use_bias else linear, axis=1):
-        preactivations.append(from_input + tf.matmul(state, cell.recurrent_kernel))
-        enter, keep, new, leave = tf.split(preactivations[-1], 4, axis=1)
+    # The gates' pre-activations are these and what the state adds, so that the slopes of both are the same.
+    from_inputs = tf.nn.bias_add(linear, cell.bias) if cell.use_bias else linear
+    state = carry = tf.zeros_like(from_inputs[:, 0, : cell.units])
+    states = [state]
+    for from_input in tf.unstack(from_inputs, axis=1):
+        enter, keep, new, leave = tf.split(from_input + tf.matmul(state, cell.recurrent_kernel), 4, axis=1)
         carry = cell.recurrent_activation(keep) * carry + cell.recurrent_activation(enter) * cell.activation(new)
         state = cell.recurrent_activation(leave) * cell.activation(carry)
         states.append(state)
 
-    def parts(slopes: list[tf.Tensor]) -> list[Part]:
-        slopes = tf.stack(slopes, axis=1)
+    def parts(slopes: tf.Tensor) -> list[Part]:
         kernel = _product(cell.kernel, values, slopes, most_windows)
         recurrent = _product(cell.recurrent_kernel, tf.stack(states[:-1], axis=1), slopes, most_windows)
         return [kernel, recurrent, *_bias(cell, slopes, most_windows)]
 
-    return tf.stack(states[1:], axis=1) if layer.return_sequences else state, preactivations, parts
+    return tf.stack(states[1:], axis=1) if layer.return_sequences else state, from_inputs, parts
 
 
 def _run_embedding(layer: tf.keras.layers.Embedding, values: tf.Tensor, most_windows: int) -> tuple:

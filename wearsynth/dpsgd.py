@@ -77,15 +77,13 @@ class Units:
         """Draws windows of the drawn units.
 
         Args:
-            drawn: indices of units; an empty draw becomes one unit without any share.
+            drawn: indices of units; there may be none.
             most_windows: of a unit that has more, a random choice of so many stands for it.
             rng: as in `uniform`.
 
         Returns:
             (n_drawn, at most most_windows) each: windows, and each one's share in its unit's mean gradient.
         """
-        if len(drawn) == 0:
-            return self.windows[:1, :most_windows], np.zeros_like(self.share[:1, :most_windows])
         windows, share = self.windows[drawn], self.share[drawn]
         if windows.shape[1] > most_windows:
             order = np.where(share > 0, uniform(share.size, rng).reshape(share.shape), 1.0)  # padding comes last
@@ -127,6 +125,7 @@ class PrivateGradient:
         self.steps = 0
         self._examples, self._targets, self._rng = examples, targets, rng
         self._units = Units.group(subjects, promise.unit)
+        self._shapes = [weight.shape for weight in model.trainable_variables]
         self._noise_scale = promise.noise_multiplier * promise.clip_norm
         width = min(self._units.windows.shape[1], promise.windows_per_subject)
         sum_of_engine = clipped_sum if promise.engine == "fused" else reference_sum
@@ -156,12 +155,27 @@ class PrivateGradient:
         self.steps += 1
         drawn = poisson_sample(len(self._units), self.promise.sampling_probability, self._rng)
         windows, share = self._units.batch(drawn, self.promise.windows_per_subject, self._rng)
-        sums = self._clipped_sum(self._examples[windows], self._targets[windows].astype(np.float32), share)
+        sums = self._sum(self._examples[windows], self._targets[windows].astype(np.float32), share)
         # The expected number of units, not the drawn one, which is private.
-        return [(total + self._noise(total.shape)) / self.expected_units for total in sums]
+        return [tf.constant((total + self._noise(total.shape)) / self.expected_units) for total in sums]
 
-    def _noise(self, shape: tf.TensorShape) -> np.ndarray:
+    def _sum(self, examples: np.ndarray, targets: np.ndarray, share: np.ndarray) -> list[np.ndarray]:
+        """The clipped sum over any units: none, or some whose gradient overflows, which count as nothing."""
+        if len(examples):
+            sums = [total.numpy() for total in self._clipped_sum(examples, targets, share)]
+            if all(np.isfinite(total).all() for total in sums):
+                return sums
+        if len(examples) <= 1:
+            return [np.zeros(shape, np.float32) for shape in self._shapes]
+        # One NaN would tell that its unit was drawn: by halves, until it is found.
+        half = len(examples) // 2
+        first, second = (
+            self._sum(examples[part], targets[part], share[part]) for part in (slice(half), slice(half, None))
+        )
+        return [one + other for one, other in zip(first, second)]
+
+    def _noise(self, shape: tuple[int, ...]) -> np.ndarray:
         if self._noise_scale == 0:
             return np.zeros(shape, np.float32)
-        values = self._noise_scale * normal(shape.num_elements(), self._rng)
+        values = self._noise_scale * normal(int(np.prod(shape)), self._rng)
         return values.reshape(shape).astype(np.float32)
