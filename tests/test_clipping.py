@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from per_unit_loop import SECONDS, SIGNALS, clip, cross_entropy, draw_batch, flat, unit_gradients
 
+from wearsynth import cgan
 from wearsynth.clipping import check_layers, clipped_sum, reference_sum
 from wearsynth.dpsgd import PrivateGradient
 from wearsynth.privacy import Promise
@@ -178,28 +179,69 @@ def test_no_unit_moves_the_sum_by_more_than_the_clip_norm(
     else:
         with np.errstate(all="ignore"):
             examples[-1] = examples[-1] * np.float32(scale) + np.float32(shift)
-    before = flat(total(examples[:-1], targets[:-1], share[:-1]))
-    after = flat(total(examples, targets, share))
+    place = data.draw(st.integers(0, n_units))
+    order = np.insert(np.arange(n_units), place, n_units)  # the last one, first or in between
+    before, after = (
+        flat(total(*(each[rows] for each in (examples, targets, share)))) for rows in (order[order < n_units], order)
+    )
     assert np.isfinite(after).all()
     # Sums of n units in single precision differ by some 1e-7 of n clip norms, in the order of adding alone.
     assert np.linalg.norm(after - before) <= clip_norm * (1 + 1e-5)
 
 
 def test_values_that_cancel_do_not_slip_past_the_clip_norm():
-    """The gradient is a small difference of huge terms: its norm and its sum are rounded in different orders."""
+    """A gradient that is a small difference of huge terms, its norm from Gram matrices: it is rounded otherwise."""
     tf.keras.utils.set_random_seed(0)
-    model = tf.keras.Sequential([layers.Input((1,)), layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+    first = layers.Dense(40, use_bias=False, kernel_initializer="zeros")
+    model = tf.keras.Sequential([layers.Input((40,)), first, layers.Dense(1)])
     for seed in range(100):
-        values = np.float32(1e10) * np.random.default_rng(seed).normal(size=(1, 3, 1)).astype(np.float32)
-        values[0, -1] = -values[0, :-1].sum()
+        values = np.float32(1e10) * np.random.default_rng(seed).normal(size=(1, 3, 40)).astype(np.float32)
+        values[0, -1] = -values[0, :-1].sum(axis=0)
         ones = np.ones((1, 3), np.float32)
-        assert abs(flat(clipped_sum(model, cross_entropy, values, ones, ones / 3, 1.0))[0]) <= 1
+        assert np.linalg.norm(flat(clipped_sum(model, cross_entropy, values, ones, ones / 3, 1.0))) <= 1
+
+
+@pytest.mark.parametrize("name", ["two dense", "wide dense by second", "conv same 2 5", "wide conv same 2", "lstm"])
+def test_single_precision_does_not_carry_a_clipped_gradient_over_the_norm(name):
+    model, (examples, targets, share) = build(name), draw_batch(8, 1)
+    for unit in range(8):
+        batch = (each[unit : unit + 1] for each in (examples, targets, share))
+        assert np.linalg.norm(flat(clipped_sum(model, cross_entropy, *batch, 0.01))) <= 0.01
+
+
+def test_the_discriminator_has_no_memory_and_no_order():
+    """One window more moves the sum by at most the clip norm wherever it stands, and no later sum at all."""
+    model = cgan.build_discriminator(2)
+    examples, targets, share = draw_batch(9, 1, shape=model.input_shape[1:])
+    compiled = tf.function(lambda *batch: clipped_sum(model, cross_entropy, *batch, 0.3))
+    before = flat(compiled(examples[:-1], targets[:-1], share[:-1]))
+    for place in (0, 4, 8):
+        rows = np.insert(np.arange(8), place, 8)
+        after = flat(compiled(examples[rows], targets[rows], share[rows]))
+        assert 0 < np.linalg.norm(after - before) <= 0.3 * (1 + 1e-5)
+    np.testing.assert_array_equal(flat(compiled(examples[:-1], targets[:-1], share[:-1])), before)
+
+
+def test_an_unknown_token_counts_as_the_nearest():
+    model = build("embedding")
+    examples, targets, share = draw_batch_for("embedding", 2, 1)
+    sums = []
+    for token in (N_TOKENS - 1, N_TOKENS + 7):
+        examples[0, 0, 0] = token
+        sums.append(flat(clipped_sum(model, cross_entropy, examples, targets, share, 1.0)))
+    np.testing.assert_array_equal(*sums)
+
+
+def test_products_are_not_rounded_to_ten_bits():
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 @pytest.mark.parametrize(
     "layer",
     [
         layers.BatchNormalization(name="culprit"),
+        layers.GaussianNoise(0.1, name="culprit"),
+        layers.Dropout(0.1, name="culprit"),
         layers.LayerNormalization(name="culprit"),
         layers.GRU(3, return_sequences=True, name="culprit"),
         layers.LSTM(3, return_sequences=True, dropout=0.1, name="culprit"),
@@ -224,6 +266,38 @@ def test_a_layer_that_cannot_be_clipped_by_unit_is_named(layer):
     examples = draw_batch(4, 1)[0][:, 0]
     with pytest.raises(ValueError, match="culprit"):
         PrivateGradient(model, cross_entropy, Promise(epsilon=np.inf), examples, np.ones(4), np.repeat("S2", 4))
+
+
+class Minus(layers.ReLU):
+    """A known layer's subclass that does something else."""
+
+    def call(self, values):
+        return values - tf.reduce_mean(values, 0)
+
+
+def minus_mean(values):
+    return values - tf.reduce_mean(values, 0)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Dense(3, minus_mean, name="culprit"),
+        layers.Activation(minus_mean, name="culprit"),
+        layers.LSTM(3, activation=minus_mean, return_sequences=True, name="culprit"),
+        Minus(name="culprit"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_layer_that_mixes_examples_is_named(layer):
+    model = tf.keras.Sequential([layers.Input((SECONDS, SIGNALS)), layers.Dense(3), layer])
+    with pytest.raises(ValueError, match="culprit"):
+        check_layers(model)
+
+
+def test_a_model_without_input_is_refused():
+    with pytest.raises(ValueError, match="begin with layers.Input"):
+        check_layers(tf.keras.Sequential([layers.Dense(3)]))
 
 
 def test_a_model_that_is_no_plain_sequence_is_refused():

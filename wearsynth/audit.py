@@ -62,7 +62,7 @@ class CanaryGradient(PrivateGradient):
         scores: (n_features,), how far the gradients released so far point along each canary's.
     """
 
-    def __init__(self, model, loss, promise, examples, targets, subjects, rng=None):
+    def __init__(self, model, loss, promise, examples, targets, subjects, rng=None, **options):
         n_canaries = examples.shape[1]
         self.included = uniform(n_canaries, rng) < 0.5
         self.scores = np.zeros(n_canaries)
@@ -75,6 +75,7 @@ class CanaryGradient(PrivateGradient):
             np.append(targets, np.ones(n_canaries)),
             np.append(subjects, [f"canary {number}" for number in range(n_canaries)]),
             rng,
+            **options,
         )
         # One left out keeps its place, but has no share: the number of units is public and must not tell the coins.
         left_out = len(examples) + np.flatnonzero(~self.included)
@@ -93,8 +94,7 @@ class CanaryGradient(PrivateGradient):
     @tf.function(autograph=False)
     def _adversary(self, released: tf.Tensor) -> tf.Tensor:
         """Scores of one step from the released gradient of the first kernel, in clip norms."""
-        noise = tf.keras.layers.GaussianNoise
-        first, *others = (layer for layer in self._network.layers if not isinstance(layer, noise))
+        first, *others = self._network.layers
         hidden = first(self._canaries)
         with tf.GradientTape() as tape:
             tape.watch(hidden)

@@ -68,7 +68,6 @@ def build_discriminator(n_signals: int) -> tf.keras.Sequential:
     return tf.keras.Sequential(
         [
             layers.Input((2 * FEATURES_PER_SIGNAL * n_signals + 1,)),
-            layers.GaussianNoise(INSTANCE_NOISE),
             layers.Dense(32),
             layers.LeakyReLU(0.2),
             layers.Dense(1),
@@ -206,6 +205,7 @@ def train(
         np.ones(len(windows)),
         windows.subjects,
         rng=None if noise_seed is None else np.random.default_rng(noise_seed),
+        instance_noise=INSTANCE_NOISE,
     )
     public_half = _PublicHalf(generator, discriminator, promise.clip_norm)
     fake_loss = np.zeros(promise.steps)
@@ -257,7 +257,8 @@ class _PublicHalf:
         """Generated windows as the discriminator sees them, labels in the public share."""
         latent, texture = (tf.random.normal((N_FAKE, *shape)) for shape in self.generator.noise_shapes())
         label = tf.cast(tf.random.uniform((N_FAKE, 1)) < STRESS_SHARE, tf.float32)
-        return describe(self.generator.model([latent, label, texture]), label)
+        description = describe(self.generator.model([latent, label, texture]), label)
+        return description + tf.random.normal(description.shape, stddev=INSTANCE_NOISE)
 
 
 def _cosines(window_seconds: int) -> tf.Tensor:

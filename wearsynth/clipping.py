@@ -14,11 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-ELEMENTWISE = (
+# TensorFlow would round products to 10 bits on newer GPUs, far more than the margins below allow for.
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
+WITHOUT_WEIGHTS = (
     tf.keras.layers.Activation,
     tf.keras.layers.AveragePooling1D,
     tf.keras.layers.Flatten,
-    tf.keras.layers.GaussianNoise,
     tf.keras.layers.GlobalAveragePooling1D,
     tf.keras.layers.InputLayer,
     tf.keras.layers.LeakyReLU,
@@ -118,6 +120,9 @@ def reference_sum(
 def check_layers(model: tf.keras.Sequential) -> None:
     """Refuses a model with a layer that mixes examples, or whose gradient by unit is not known here.
 
+    Random layers are refused, too: a layer's random numbers go by an example's place in the batch, so that one unit
+    more would change everybody else's gradient.
+
     Raises:
         ValueError: names the layer.
     """
@@ -127,11 +132,10 @@ def check_layers(model: tf.keras.Sequential) -> None:
         )
     for layer in model.layers:
         settings = SETTINGS.get(type(layer))  # exactly this class: a subclass may do anything
-        if settings is None and not isinstance(layer, ELEMENTWISE):
-            known = ", ".join(kind.__name__ for kind in SETTINGS)
+        if settings is None and type(layer) not in WITHOUT_WEIGHTS:
+            known = ", ".join(kind.__name__ for kind in (*SETTINGS, *WITHOUT_WEIGHTS))
             raise ValueError(
-                f"layer {layer.name!r} ({type(layer).__name__}): cannot be clipped by unit; known here are {known}, "
-                "and layers without weights that keep examples apart"
+                f"layer {layer.name!r} ({type(layer).__name__}): cannot be clipped by unit; known here are {known}"
             )
         for name, value in (settings or {}).items():
             found = getattr(layer, name)
@@ -139,6 +143,16 @@ def check_layers(model: tf.keras.Sequential) -> None:
                 raise ValueError(f"layer {layer.name!r}: {name}={found!r}: expected {value!r}, to be clipped by unit")
         if not layer.trainable:
             raise ValueError(f"layer {layer.name!r} is frozen: leave it out of the model, or train it")
+    if not model.built:
+        raise ValueError(f"model {model.name!r} is not built: let it begin with layers.Input")
+    values = tf.random.stateless_uniform((3, *model.input_shape[1:]), seed=(0, 0))
+    for layer in model.layers:  # an activation may be any function
+        together, alone = layer(values), tf.concat([layer(values[n : n + 1]) for n in range(3)], 0)
+        if not np.allclose(together, alone, rtol=1e-3, atol=1e-5):
+            raise ValueError(
+                f"layer {layer.name!r} ({type(layer).__name__}) mixes examples: what it makes of one differs"
+            )
+        values = together
 
 
 def _sum(model, loss, examples, targets, share, clip_norm: float) -> list[tf.Tensor]:
@@ -160,11 +174,11 @@ def _forward(model: tf.keras.Sequential, values: tf.Tensor, most_windows: int) -
     """Runs the model; returns its outputs and, for each layer with weights, (pre-activations, slopes -> parts)."""
     taps = []
     for layer in model.layers:
-        if isinstance(layer, ELEMENTWISE):
-            values = layer(values, training=True)
-        else:
+        if type(layer) in _RUN:
             values, *tap = _RUN[type(layer)](layer, values, most_windows)
             taps.append(tap)
+        else:
+            values = layer(values, training=True)
     return values, taps
 
 
@@ -231,9 +245,10 @@ def _run_lstm(layer: tf.keras.layers.LSTM, values: tf.Tensor, most_windows: int)
 
 
 def _run_embedding(layer: tf.keras.layers.Embedding, values: tf.Tensor, most_windows: int) -> tuple:
-    tokens = tf.cast(values, tf.int32)
-    rows = tf.gather(layer.embeddings, tokens)
     n_tokens, width = layer.embeddings.shape
+    # An unknown token counts as the nearest one: the error that it would raise tells that its unit was drawn.
+    tokens = tf.clip_by_value(tf.cast(values, tf.int32), 0, n_tokens - 1)
+    rows = tf.gather(layer.embeddings, tokens)
 
     def parts(slopes: tf.Tensor) -> list[Part]:
         # A unit's gradient is zero but for the rows of its own tokens: only these are held, one a (unit, token).

@@ -89,7 +89,7 @@ class Units:
             order = np.where(share > 0, uniform(share.size, rng).reshape(share.shape), 1.0)  # padding comes last
             chosen = np.argsort(order, axis=1)[:, :most_windows]
             windows, share = (np.take_along_axis(each, chosen, axis=1) for each in (windows, share))
-            share /= share.sum(axis=1, keepdims=True)
+            share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-9)
         return windows, share
 
 
@@ -105,6 +105,8 @@ class PrivateGradient:
         subjects: (n_windows,), whose window each is.
         rng: a seeded generator for sample and noise, which voids the guarantee; without one, the operating system's
             entropy.
+        instance_noise: standard deviation of noise on the examples, drawn anew for each drawn unit; it takes no part in
+            the guarantee.
 
     Raises:
         ValueError: the model has a layer whose gradient cannot be clipped by unit.
@@ -119,11 +121,13 @@ class PrivateGradient:
         targets: np.ndarray,
         subjects: np.ndarray,
         rng: np.random.Generator | None = None,
+        instance_noise: float = 0.0,
     ):
         check_layers(model)
         self.promise = promise
         self.steps = 0
-        self._examples, self._targets, self._rng = examples, targets, rng
+        self._examples, self._targets, self._rng, self._instance_noise = examples, targets, rng, instance_noise
+        self._instance_rng = np.random.default_rng() if rng is None else rng.spawn(1)[0]  # the former from entropy
         self._units = Units.group(subjects, promise.unit)
         self._shapes = [weight.shape for weight in model.trainable_variables]
         self._noise_scale = promise.noise_multiplier * promise.clip_norm
@@ -155,9 +159,21 @@ class PrivateGradient:
         self.steps += 1
         drawn = poisson_sample(len(self._units), self.promise.sampling_probability, self._rng)
         windows, share = self._units.batch(drawn, self.promise.windows_per_subject, self._rng)
-        sums = self._sum(self._examples[windows], self._targets[windows].astype(np.float32), share)
+        examples = self._noisy(self._examples[windows])
+        sums = self._sum(examples, self._targets[windows].astype(np.float32), share)
         # The expected number of units, not the drawn one, which is private.
         return [tf.constant((total + self._noise(total.shape)) / self.expected_units) for total in sums]
+
+    def _noisy(self, examples: np.ndarray) -> np.ndarray:
+        """Examples with instance noise.
+
+        It must be the unit's own. Were it known by the place in the batch, like that of a layer with a public seed, one
+        unit more would move all others to other noise, and the sum by far more than one clip norm.
+        """
+        if self._instance_noise == 0:
+            return examples
+        noise = self._instance_rng.standard_normal(examples.shape, np.float32)
+        return examples + np.float32(self._instance_noise) * noise
 
     def _sum(self, examples: np.ndarray, targets: np.ndarray, share: np.ndarray) -> list[np.ndarray]:
         """The clipped sum over any units: none, or some whose gradient overflows, which count as nothing."""

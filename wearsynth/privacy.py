@@ -26,7 +26,7 @@ OUTSIDE_GUARANTEE = (
     "a window or an event is one of the 1 Hz table, an event left out takes the windows over it along; the table's "
     "resampling and heart rate reach over more of the recording, which only the reading for a subject covers",
     "the settings (steps, sampling, clipping, network) were chosen beforehand on simulated people and on WESAD's S2-S6",
-    "the scores and figures of 04-Evaluation and 05-Stress_Detection are computed from the recordings without noise",
+    "the tables, scores and figures that the notebooks and report.html show of the recordings are made without noise",
     "one generator is covered, the one of everybody, and its windows; each that leaves somebody out is one more use of "
     "the others' data, and so is every other run on the same recordings",
     "Gaussian noise is drawn in floating point (Mironov 2012): the guarantee is that of the real-valued mechanism",
@@ -299,7 +299,7 @@ def statement(
     return {
         "private": private,
         "unit": promise.unit,
-        "neighbours": f"data sets that differ by adding or removing one {promise.unit}",
+        "neighbours": f"data sets that differ by adding or removing one {promise.unit}; its place stays, and counts",
         "epsilon": promise.epsilon,
         "delta": promise.delta,
         "noise_multiplier": promise.noise_multiplier,
