@@ -9,6 +9,7 @@ import argparse
 import difflib
 import os
 import sys
+import tempfile
 import time
 from dataclasses import fields
 from importlib.metadata import version
@@ -44,10 +45,6 @@ PACKAGES = (
     "scikit-learn",
     "neurokit2",
 )
-
-
-# Sockets that only this user can reach, instead of TCP ports.
-KERNEL = Config(KernelManager={"transport": "ipc"}) if os.name == "posix" else Config()
 
 
 class BadInput(ValueError):
@@ -187,6 +184,9 @@ def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> No
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     target = folder.path / notebook.name
+    sockets = tempfile.TemporaryDirectory()
+    # Sockets that only this user can reach, instead of TCP ports; each run's own, or another's kernel may answer.
+    local = {"transport": "ipc", "ip": f"{sockets.name}/kernel"} if os.name == "posix" else {}
     try:
         papermill.execute_notebook(
             str(notebook),
@@ -197,7 +197,7 @@ def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> No
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            config=KERNEL,
+            config=Config(KernelManager=local),
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # failures arrive as exceptions
         )
     except PapermillExecutionError as error:
@@ -208,6 +208,8 @@ def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> No
         ) from None
     except DeadKernelError:
         raise ChainError(f"{notebook.stem}: its kernel died, most often for want of memory; see {target}") from None
+    finally:
+        sockets.cleanup()
 
 
 def print_results(folder: RunFolder) -> None:

@@ -1,6 +1,7 @@
 """The chain: what it refuses, what it writes, and that it does nothing twice."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -183,3 +184,12 @@ def test_failing_notebook_is_named_with_its_cell(tmp_path, capsys, monkeypatch):
     assert run.main(["--out", str(tmp_path)]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert "02-Model, cell 3: FileNotFoundError" in last and "run 01-Data first" in last
+
+
+@pytest.mark.skipif(os.name != "posix", reason="local sockets need POSIX")
+def test_runs_at_the_same_time_do_not_share_a_kernels_sockets(tmp_path, monkeypatch):
+    configs = []
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *args, config, **kwargs: configs.append(config))
+    for name in ("one", "other"):
+        run.execute(Path("01-Data.ipynb"), RunFolder(tmp_path / name), {})
+    assert len({config.KernelManager.ip for config in configs}) == 2
