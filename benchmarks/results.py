@@ -113,10 +113,10 @@ def _draw_panel(ax: plt.Axes, panel: list[dict]) -> None:
         ax.plot(places, ratios, marker=marker, color=colour, label=label)
         for place, ratio in zip(places, ratios):
             if implementation == "fused":
-                ax.annotate(
-                    f"{ratio:.1f}", (place, ratio), (0, 7), textcoords="offset points", color=colour, ha="center"
-                )
-    ax.set(yscale="log", xticks=range(len(BATCHES)), xticklabels=BATCHES, xlim=(-0.3, len(BATCHES) - 0.7))
+                ax.text(place, 0.5, f"{ratio:.1f}", color=colour, ha="center")
+    ax.set(
+        yscale="log", ylim=(0.4, None), xticks=range(len(BATCHES)), xticklabels=BATCHES, xlim=(-0.3, len(BATCHES) - 0.7)
+    )
     ax.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}x"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.grid(axis="y", color="#DDDDDD")
