@@ -124,7 +124,7 @@ def run_canaries(
     Returns:
         Scores and whether the canary took part, (n_runs, n_canaries) each; there are as many canaries as features.
     """
-    made = []
+    made, outcomes = [], []
 
     def mechanism(*args, **kwargs) -> CanaryGradient:
         made.append(CanaryGradient(*args, **kwargs))
@@ -133,7 +133,10 @@ def run_canaries(
     for run in range(n_runs):
         seed = None if noise_seed is None else noise_seed + run
         cgan.train(windows, promise, run, seed, f"{name}, run {run + 1} of {n_runs}", mechanism)
-    return tuple(np.array([getattr(each, name) for each in made]) for name in ("scores", "included"))
+        finished = made.pop()  # with it go its network and its windows
+        outcomes.append((finished.scores, finished.included))
+    scores, included = map(np.array, zip(*outcomes))
+    return scores, included
 
 
 def count_correct(scores: np.ndarray, included: np.ndarray) -> tuple[int, int]:
