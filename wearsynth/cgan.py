@@ -234,7 +234,7 @@ class _PublicHalf:
             fake = self._fake()
             with tape.stop_recording():
                 self._step_discriminator(real_half, fake, zeros)
-            logits = self.discriminator(fake, training=True)
+            logits = self.discriminator(fake)
             loss = tf.reduce_mean(_loss(zeros[:, 0] + 1, logits))
         self.generator_optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights))
         # The first steps count alike: otherwise a short training would keep its untrained weights.

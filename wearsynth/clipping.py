@@ -107,7 +107,7 @@ def reference_sum(
     from tensorflow_privacy import VectorizedDPKerasSGDOptimizer  # takes seconds to import, and few need it
 
     def unit_losses() -> tf.Tensor:
-        outputs = model(tf.reshape(examples, (-1, *examples.shape[2:])), training=True)
+        outputs = model(tf.reshape(examples, (-1, *examples.shape[2:])))
         losses = tf.reshape(loss(tf.reshape(targets, (-1,)), outputs), tf.shape(share))
         return tf.reduce_sum(losses * share, 1)
 
@@ -178,7 +178,7 @@ def _forward(model: tf.keras.Sequential, values: tf.Tensor, most_windows: int) -
             values, *tap = _RUN[type(layer)](layer, values, most_windows)
             taps.append(tap)
         else:
-            values = layer(values, training=True)
+            values = layer(values)
     return values, taps
 
 
