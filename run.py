@@ -8,6 +8,7 @@ python run.py -p epsilon 10 -p folds S2,S5   with other parameters than the note
 import argparse
 import difflib
 import os
+import re
 import sys
 import tempfile
 import time
@@ -22,7 +23,8 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from wearsynth import windows
-from wearsynth.privacy import Promise
+from wearsynth.detector import choose_detectors, source_files
+from wearsynth.privacy import Promise, read_epsilons
 from wearsynth.recordings import RecordingError, find_recordings
 from wearsynth.report import result_table, write_report
 from wearsynth.runs import RunFolder, fingerprint
@@ -30,7 +32,14 @@ from wearsynth.runs import RunFolder, fingerprint
 ROOT = Path(__file__).resolve().parent
 NOTEBOOKS = tuple(ROOT / f"{name}.ipynb" for name in RunFolder.NOTEBOOKS)
 PRESETS = {
-    "smoke": {"steps": 20, "synthetic_windows": 200, "detector_epochs": 3, "simulated_people": 3},
+    "smoke": {
+        "simulated_people": 3,
+        "steps": 20,
+        "synthetic_windows": 200,
+        "detectors": "cnn,logistic_regression",
+        "detector_epochs": 3,
+        "private_epsilons": "1",
+    },
     "default": {},
 }
 OPTION_OF = {"recordings": "--recordings", "run_folder": "--out"}
@@ -124,6 +133,8 @@ def check(parameters: dict[str, Any], recordings: Path | None) -> None:
     try:
         Promise(**{field.name: parameters[field.name] for field in fields(Promise)})
         windows.check(*(parameters[name] for name in ("signals", "scaling", "window_seconds", "hop_seconds")))
+        choose_detectors(parameters["detectors"])
+        read_epsilons(parameters["private_epsilons"])
         for name, least in AT_LEAST.items():
             if parameters[name] < least:
                 raise ValueError(f"{name}={parameters[name]}: expected at least {least}")
@@ -145,9 +156,8 @@ def check(parameters: dict[str, Any], recordings: Path | None) -> None:
 def run_name(options: argparse.Namespace) -> str:
     """A folder name that tells what was run."""
     source = options.recordings.name if options.recordings else "simulated"
-    return "-".join([source, options.preset, *(f"{name}={value}" for name, value in sorted(options.p))]).replace(
-        "/", "_"
-    )
+    name = "-".join([source, options.preset, *(f"{name}={value}" for name, value in sorted(options.p))])
+    return re.sub(r"[^\w.,=-]", "_", name)[:200]  # what every file system takes
 
 
 class ChainError(RuntimeError):
@@ -161,7 +171,8 @@ def run_chain(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[s
     key = fingerprint([(stat.st_size, stat.st_mtime_ns) for stat in stats])
     for number, (notebook, declared) in enumerate(notebooks.items(), start=1):
         own = {name: parameters[name] for name in declared}
-        key = fingerprint(key, notebook, sorted(own.items()))
+        sources = [file for name in choose_detectors(own.get("detectors", "cnn")) for file in source_files(name)]
+        key = fingerprint(key, notebook, sorted(own.items()), *sources)
         if folder.is_finished(notebook.stem, key):
             print(f"[{number}/{len(notebooks)}] {notebook.stem}: finished before", flush=True)
             continue
@@ -203,9 +214,8 @@ def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> No
     except PapermillExecutionError as error:
         if error.ename == RecordingError.__name__:
             raise RecordingError(error.evalue) from None
-        raise ChainError(
-            f"{notebook.stem}, cell {error.exec_count}: {error.ename}: {error.evalue}; see {target}"
-        ) from None
+        reason = " ".join(error.evalue.split())  # of several lines, one
+        raise ChainError(f"{notebook.stem}, cell {error.exec_count}: {error.ename}: {reason}; see {target}") from None
     except DeadKernelError:
         raise ChainError(f"{notebook.stem}: its kernel died, most often for want of memory; see {target}") from None
     finally:
@@ -215,7 +225,7 @@ def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> No
 def print_results(folder: RunFolder) -> None:
     """Prints the result table and where everything lies."""
     print(f"\nOn {folder.kind} recordings, mean over held-out people:\n")
-    print(result_table(folder.metrics).to_string(), end="\n\n")
+    print(result_table(folder.metrics["detection"]).to_string(), end="\n\n")
     for what, path in {
         "report": folder.path / "report.html",
         "metrics": folder.metrics_file,

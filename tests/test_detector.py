@@ -1,82 +1,35 @@
-"""Detectors: scores against scikit-learn and by hand, features against a loop, and no way from the test person in."""
+"""Detectors: features against a loop, classes that count alike against weights, and whatever has a name is trained."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn import metrics
+from sklearn.base import clone
 
+from wearsynth import networks
 from wearsynth.detector import (
-    COUNTS,
     DETECTORS,
-    PROTOCOLS,
-    SCORES,
-    confusion,
-    cross_validate,
-    majority,
-    scores,
+    Detector,
+    balanced,
+    choose_detectors,
+    find,
     simple_features,
-    summarize,
-    train_cnn,
-    training_windows,
+    source_files,
+    train,
 )
+from wearsynth.windows import Windows
 
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 1), st.sampled_from([0, 0.2, 0.49, 0.5, 0.51, 1])), min_size=2, max_size=30
-    ).filter(lambda pairs: len({label for label, _ in pairs}) == 2)
+OWN = (
+    "sklearn.neighbors:KNeighborsClassifier",  # a class
+    "sklearn.naive_bayes:GaussianNB",
+    "own_detectors:neighbours",  # an estimator
+    "own_detectors:small_forest",
+    "own_detectors:network",  # a function
+    "own_detectors:compiled",
+    "own_detectors:part",  # no function, but called like one
 )
-def test_scores_by_hand_and_by_sklearn(pairs):
-    labels, probabilities = (np.array(column) for column in zip(*pairs))
-    scored = scores(labels, probabilities)
-    assert set(scored) == {*COUNTS, *SCORES}
-    stress, guessed = labels == 1, probabilities >= 0.5
-    tp, fp, fn, tn = (
-        np.sum(both) for both in (stress & guessed, ~stress & guessed, stress & ~guessed, ~stress & ~guessed)
-    )
-    assert [scored[name] for name in COUNTS] == [tn, fp, fn, tp]
-
-    def f1(hits, misses):
-        return 2 * hits / (2 * hits + misses) if hits else 0.0  # nothing guessed and nothing there counts as 0
-
-    by_hand = {
-        "accuracy": (tp + tn) / len(pairs),
-        "f1_stress": f1(tp, fp + fn),
-        "f1_macro": (f1(tp, fp + fn) + f1(tn, fp + fn)) / 2,
-        "balanced_accuracy": (tp / (tp + fn) + tn / (tn + fp)) / 2,
-        # The share of pairs of a window with and one without stress that are in order, ties counting half.
-        "auroc": np.mean(
-            [(a > b) + 0.5 * (a == b) for a in probabilities[stress] for b in probabilities[~stress]],
-        ),
-    }
-    by_sklearn = {
-        "accuracy": metrics.accuracy_score(labels, guessed),
-        "f1_stress": metrics.f1_score(labels, guessed, zero_division=0),
-        "f1_macro": metrics.f1_score(labels, guessed, average="macro", zero_division=0),
-        "balanced_accuracy": metrics.balanced_accuracy_score(labels, guessed),
-        "auroc": metrics.roc_auc_score(labels, probabilities),
-    }
-    for name in SCORES:
-        assert scored[name] == pytest.approx(by_hand[name], abs=1e-12)
-        assert scored[name] == pytest.approx(by_sklearn[name], abs=1e-12)
-
-
-def test_never_guessing_stress_scores_zero_there_and_warns_nobody(recwarn):
-    scored = scores(np.array([0, 0, 1]), np.zeros(3))
-    assert (scored["f1_stress"], scored["balanced_accuracy"], scored["auroc"]) == (0, 0.5, 0.5)
-    assert not recwarn.list
-
-
-@pytest.mark.parametrize("labels", [[0, 0], [1, 1], [1]])
-def test_one_class_only_is_refused(labels):
-    with pytest.raises(ValueError, match="one class only"):
-        scores(np.array(labels), np.full(len(labels), 0.5))
+RANDOM = ("cnn", "cnn_lstm", "random_forest", "own_detectors:small_forest", "own_detectors:network")  # beyond repeats
 
 
 def test_simple_features_are_those_of_a_loop(make_toy_windows):
@@ -94,125 +47,200 @@ def test_simple_features_are_those_of_a_loop(make_toy_windows):
     np.testing.assert_allclose(simple_features(values), rows, atol=1e-12)
 
 
-def test_training_windows_of_each_protocol(make_toy_windows):
-    real = make_toy_windows(people=3)
-    synthetic = replace(make_toy_windows(people=1, each=9, seed=5), subjects=np.full(9, "synthetic"))
-    expected = {
-        "trtr": real.without("S3").values,
-        "tstr": synthetic.values,
-        "augmented": np.concatenate([real.without("S3").values, synthetic.values]),
-    }
-    assert set(expected) == set(PROTOCOLS)
-    for protocol, values in expected.items():
-        windows = training_windows(protocol, real, synthetic, "S3")
-        np.testing.assert_array_equal(windows.values, values)
-        assert "S3" not in windows.subjects
+def marked(labels):
+    """Windows of the given labels, the number of each in its first value."""
+    values = np.zeros((len(labels), 12, 1), np.float32)
+    values[:, 0, 0] = np.arange(len(labels))
+    return Windows(values, np.array(labels), np.array([f"S{n % 3}" for n in range(len(labels))]), ("EDA",))
 
 
-@pytest.mark.parametrize("detector", DETECTORS)
-def test_the_held_out_persons_windows_train_nothing(make_toy_windows, detector):
-    """The person's windows for training are poisoned, those for the test are not: every score stays the same bits."""
-    real, test = make_toy_windows(people=3), make_toy_windows(people=3, seed=1)
-    synthetic = {"S3": replace(make_toy_windows(people=1, each=9, seed=5), subjects=np.full(9, "synthetic"))}
-    theirs = real.subjects == "S3"
-    poisoned = replace(
-        real,
-        values=np.where(theirs[:, None, None], np.float32(99), real.values),
-        labels=np.where(theirs, 1 - real.labels, real.labels),
-    )
-    clean, dirty = (cross_validate(detector, each, test, synthetic, range(1), epochs=2) for each in (real, poisoned))
-    pd.testing.assert_frame_equal(clean, dirty, check_exact=True)
-    assert clean["protocol"].tolist() == list(PROTOCOLS)
+@pytest.mark.parametrize(("rare", "common"), [(1, 6), (4, 7), (5, 13)])
+@pytest.mark.parametrize("rarer", [0, 1])
+def test_balanced_repeats_the_rarer_class_only(rare, common, rarer):
+    windows = marked(np.random.default_rng(0).permutation([rarer] * rare + [1 - rarer] * common))
+    alike = balanced(windows, seed=3)
+    assert np.bincount(alike.labels).tolist() == [common, common]
+    number = alike.values[:, 0, 0].astype(int)
+    np.testing.assert_array_equal(alike.labels, windows.labels[number])  # a copy is whole: its label, its person
+    np.testing.assert_array_equal(alike.subjects, windows.subjects[number])
+    times = np.bincount(number, minlength=len(windows))
+    assert set(times[windows.labels != rarer]) == {1}
+    of_rarer = times[windows.labels == rarer]
+    assert of_rarer.min() >= 1 and of_rarer.max() - of_rarer.min() <= 1  # none stands for many while others do not
 
 
-@pytest.mark.parametrize("detector", DETECTORS)
-def test_the_score_is_that_of_the_held_out_person(make_toy_windows, detector):
-    """Two people whose classes are the other way round: what is learned of one is all wrong for the other."""
-    real = make_toy_windows(people=2, each=18)
-    theirs = real.subjects == "S3"
-    real = replace(real, values=np.where(theirs[:, None, None], 1 - real.values, real.values))
-    synthetic = {"S2": real.of("S2"), "S3": real.of("S3")}  # leaky on purpose: right for the one who is tested
-    table = cross_validate(detector, real, real, synthetic, range(1), epochs=15)
-    assert table["subject"].tolist() == ["S2", "S3"] * 3
-    assert (table[table["protocol"] == "trtr"]["auroc"] < 0.1).all()
-    assert (table[table["protocol"] == "tstr"]["auroc"] > 0.9).all()
+def test_balanced_leaves_alike_classes_as_they_are():
+    windows = marked([0, 1, 1, 0])
+    np.testing.assert_array_equal(balanced(windows, seed=0).values, windows.values)
 
 
-def test_the_cnns_seed_repeats_and_another_differs(make_toy_windows):
-    windows = make_toy_windows(people=2)
-    first, again, other = (train_cnn(windows, seed, epochs=1)(windows.values) for seed in (0, 0, 1))
+def test_which_windows_are_repeated_goes_by_the_seed():
+    windows = marked([1] * 20 + [0] * 30)
+    first, again, other = (balanced(windows, seed).values for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert first.shape == (len(windows),) and (first >= 0).all() and (first <= 1).all()
 
 
-def random_rows(people, seeds, seed=0):
-    rng = np.random.default_rng(seed)
-    return pd.DataFrame(
-        [
-            {"protocol": "trtr", "detector": "cnn", "subject": person, "seed": number}
-            | dict(zip(COUNTS, rng.integers(0, 9, 4)))
-            | dict(zip(SCORES, rng.uniform(size=5)))
-            for person in people
-            for number in seeds
-        ]
-    )
+@pytest.mark.parametrize("name", ["logistic_regression", "cnn"])
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_cannot_be_learned(make_toy_windows, name, label):
+    windows = make_toy_windows()
+    with pytest.raises(ValueError, match="one class only.*with stress and some without"):
+        train(name, windows[windows.labels == label], 0, epochs=1)
 
 
-def test_summarize_against_a_slow_version():
-    people, seeds = ["S2", "S3", "S10"], range(4)
-    table = random_rows(people, seeds)
-    summary = summarize(table)
-    rows = table.to_dict("records")
-    for score in SCORES:
-        by_person = [np.mean([row[score] for row in rows if row["subject"] == person]) for person in people]
-        by_seed = [np.mean([row[score] for row in rows if row["seed"] == seed]) for seed in seeds]
-        centre = sum(by_seed) / 4
-        assert summary["mean"][score] == pytest.approx(sum(by_person) / 3)
-        assert summary["sd_seeds"][score] == pytest.approx(
-            math.sqrt(sum((value - centre) ** 2 for value in by_seed) / 3)
-        )
-        for person, value in zip(people, by_person):
-            assert summary["subjects"][person][score] == pytest.approx(value)
-        # With three people there are 27 resamples, alike likely: 1/27 of them is the lowest person three times, so
-        # that the interval's ends, at 2.5 %, are the lowest and the highest person.
-        assert summary["ci95"][score] == pytest.approx([min(by_person), max(by_person)])
-    assert list(summary["subjects"]) == people
-    assert (summary["detector"], summary["seeds"], summary["leaky"]) == ("cnn", 4, False)
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("svm", "expected cnn, .*'package.module:name'"),
+        ("", "expected cnn, .*'package.module:name'"),
+        ("no_such_package:svm", "cannot be made.*no_such_package"),
+        ("sklearn.no_such_module:SVC", "cannot be made.*no_such_module"),
+        ("sklearn.svm:NoSuchMachine", "cannot be made.*NoSuchMachine"),
+        ("sklearn.svm:", "expected an estimator with predict_proba"),  # the module itself
+        ("not a path:name", "cannot be made"),
+        ("sklearn.svm:LinearSVC", "expected an estimator with predict_proba"),
+        ("sklearn.svm:SVC", "expected an estimator with predict_proba"),  # it has that only when it is told to
+        ("own_detectors:selection", "expected an estimator with predict_proba"),
+        ("own_detectors:number", "expected an estimator with predict_proba"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(name, fault, make_toy_windows):
+    for refuse in (find, choose_detectors, lambda name: train(name, make_toy_windows(), 0, epochs=1)):
+        with pytest.raises(ValueError, match=fault) as raised:
+            refuse(name)
+        message = str(raised.value)
+        assert message.startswith(f"detector {name!r}: ") and "\n" not in message
 
 
-def test_the_interval_is_that_of_resampled_people():
-    table = random_rows([f"S{number}" for number in range(15)], range(1), seed=1)
-    values = table["accuracy"].to_numpy()
-    rng = np.random.default_rng(7)
-    means = rng.choice(values, (100_000, 15)).mean(axis=1)
-    # Theirs are 10,000 resamples: the 2.5 % point is off by some sqrt(.025 * .975 / 10000) / density = 0.0023 of a
-    # standard deviation of the mean over 0.06, 0.03; five times that is allowed.
-    np.testing.assert_allclose(
-        summarize(table)["ci95"]["accuracy"], np.quantile(means, [0.025, 0.975]), atol=0.15 * means.std()
-    )
+def test_a_module_that_fails_is_refused_by_name(tmp_path, monkeypatch):
+    (tmp_path / "broken_detectors.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="detector 'broken_detectors:any': cannot be made: .*division by zero"):
+        find("broken_detectors:any")
 
 
-def test_the_interval_of_one_person_and_of_equal_people():
-    assert summarize(random_rows(["S2"], range(2)))["ci95"]["auroc"] is None
-    equal = random_rows(["S2", "S3"], range(1)).assign(auroc=0.5)
-    assert summarize(equal)["ci95"]["auroc"] == [0.5, 0.5]
+def test_detectors_are_chosen_once_each_in_their_order():
+    assert choose_detectors("random_forest, cnn,own_detectors:network,cnn") == [
+        "random_forest",
+        "cnn",
+        "own_detectors:network",
+    ]
 
 
-def test_confusion_adds_up_people_and_seeds():
-    table = random_rows(["S2", "S3"], range(2))
-    tn, fp, fn, tp = (sum(table[name]) for name in COUNTS)
-    assert confusion(table).tolist() == [[tn, fp], [fn, tp]]
+def test_the_source_of_a_users_own_detector_is_found():
+    (file,) = source_files("own_detectors:network")
+    assert file.name == "own_detectors.py" and "def network(" in file.read_text()
+    assert source_files("cnn") == source_files("logistic_regression") == []
 
 
-def test_the_majority_never_guesses_stress(make_toy_windows):
-    windows = make_toy_windows(people=3, each=10)  # 4 of 10 with stress
-    summary = majority(windows, ["S2", "S4"])
-    assert list(summary["subjects"]) == ["S2", "S4"]
-    assert summary["mean"] == {
-        "accuracy": 0.6,
-        "f1_stress": 0,
-        "f1_macro": pytest.approx(0.75 / 2),
-        "balanced_accuracy": 0.5,
-        "auroc": 0.5,
-    }
+def test_all_files_count_of_a_package_that_hands_a_detector_on(tmp_path, monkeypatch):
+    package = tmp_path / "handing_on"
+    package.mkdir()
+    (package / "__init__.py").write_text("from handing_on.inner import chosen\n")
+    (package / "inner.py").write_text("from sklearn.naive_bayes import GaussianNB as chosen\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [file.name for file in source_files("handing_on:chosen")] == ["__init__.py", "inner.py"]
+
+
+def test_a_detector_that_stands_in_no_file_is_refused_by_name():
+    with pytest.raises(ValueError, match="detector 'builtins:len': expected one whose module is a file"):
+        choose_detectors("builtins:len")
+
+
+@pytest.fixture(scope="module")
+def toy(make_toy_windows):
+    """Windows to train on, and other people's for a test."""
+    return make_toy_windows(each=24), make_toy_windows(each=24, seed=9)
+
+
+@pytest.mark.parametrize("name", [*DETECTORS, *OWN])
+def test_an_easy_task_is_learned_and_the_seed_alone_decides(toy, name):
+    """The classes lie four standard deviations of a second's noise apart, and are alike in number: nothing is repeated.
+
+    Windows between the two are added to the test: there, what is random shows.
+    """
+    windows, test = balanced(toy[0], 0), toy[1]
+    between = np.random.default_rng(0).uniform(size=(20, *test.values.shape[1:])).astype(np.float32)
+    values = np.concatenate([test.values, between])
+    trained = train(name, windows, 0, epochs=15)
+    first = trained.stress_probability(values)
+    assert first.shape == (len(values),) and (first >= 0).all() and (first <= 1).all()
+    assert metrics.roc_auc_score(test.labels, first[: len(test)]) > 0.95
+    # A window's probability is its own, whoever else is asked about; single precision may round it otherwise.
+    np.testing.assert_allclose(trained.stress_probability(values[5:8]), first[5:8], atol=1e-6)
+    np.testing.assert_array_equal(train(name, windows, 0, epochs=15).stress_probability(values), first)
+    if name in RANDOM:
+        assert not np.array_equal(train(name, windows, 1, epochs=15).stress_probability(values), first)
+
+
+def test_every_random_state_is_the_seed(toy):
+    for name in ("random_forest", "own_detectors:small_forest", "logistic_regression"):
+        parameters = train(name, toy[0], 5, epochs=1).model.get_params()
+        states = [value for parameter, value in parameters.items() if parameter.split("__")[-1] == "random_state"]
+        assert states == [5]
+
+
+@pytest.mark.parametrize("name", ["logistic_regression", "own_detectors:neighbours"])
+def test_training_leaves_the_named_estimator_untrained(toy, name):
+    trained = train(name, toy[0], 0, epochs=1)
+    assert trained.model is not find(name)
+    assert not hasattr(find(name)[0], "mean_") and hasattr(trained.model[0], "mean_")
+
+
+def test_repeating_windows_is_weighting_classes(toy):
+    """A third of the windows is with stress: each counts twice, as class_weight='balanced' says but for a factor.
+
+    That makes both classes together count as many as there are windows, 3/4 of what repeating gives; C takes it up.
+    """
+    windows = toy[0]
+    fitted = train("logistic_regression", windows, 0, epochs=1).model
+    scaler, regression = (clone(step) for _, step in find("logistic_regression").steps)
+    features, weights = simple_features(windows.values), np.where(windows.labels, 2.0, 1.0)
+    scaled = scaler.fit(features, sample_weight=weights).transform(features)
+    np.testing.assert_allclose(fitted[0].mean_, scaler.mean_, rtol=1e-6)
+    np.testing.assert_allclose(fitted[0].scale_, scaler.scale_, rtol=1e-5)
+    regression.set_params(class_weight="balanced", C=regression.C * 4 / 3).fit(scaled, windows.labels)
+    # Both stop where the gradient is below 1e-4; weights are of size 0.1 to 1.
+    np.testing.assert_allclose(fitted[1].coef_, regression.coef_, atol=2e-3)
+    np.testing.assert_allclose(fitted[1].intercept_, regression.intercept_, atol=2e-3)
+    unweighted = clone(regression).set_params(class_weight=None).fit(scaled, windows.labels)
+    assert np.abs(fitted[1].intercept_ - unweighted.intercept_) > 0.05
+
+
+def test_a_network_keeps_the_optimizer_it_was_compiled_with(toy):
+    own, ours = (train(f"own_detectors:{name}", toy[0], 0, epochs=1).model for name in ("compiled", "network"))
+    assert own.loss == "mse" and own.optimizer.__class__.__name__ == "SGD"
+    assert own.optimizer.learning_rate.numpy() == 0.125
+    assert ours.loss == "binary_crossentropy" and ours.optimizer.__class__.__name__ == "Adam"
+
+
+def test_estimators_see_features_and_networks_see_windows(toy):
+    values = toy[1].values
+    assert train("logistic_regression", toy[0], 0, epochs=1).inputs is simple_features
+    assert train("own_detectors:network", toy[0], 0, epochs=1).inputs(values) is values
+
+
+def test_the_probability_is_that_of_stress():
+    """Of two columns the second; and the only one of a network."""
+
+    class Estimator:
+        def predict_proba(self, features):
+            return np.array([[0.9, 0.1], [0.2, 0.8]])
+
+    assert Detector(Estimator(), simple_features).stress_probability(np.zeros((2, 12, 1))).tolist() == [0.1, 0.8]
+    model = networks.tf.keras.Sequential([networks.layers.Input((12, 1)), networks.layers.Flatten()])
+    values = np.zeros((2, 12, 1), np.float32)
+    values[:, 0, 0] = [0.25, 0.75]
+    model.add(networks.layers.Lambda(lambda flat: flat[:, :1]))
+    assert Detector(model, lambda values: values).stress_probability(values).tolist() == [0.25, 0.75]
+
+
+def test_neither_class_is_expected_beforehand(toy):
+    """With an intercept the mean probability is the share that was trained on: a half, though 5 of 60 are stress."""
+    windows = toy[0]
+    chosen = np.concatenate([np.flatnonzero(windows.labels == 0)[:55], np.flatnonzero(windows.labels == 1)[:5]])
+    noise = np.random.default_rng(0).uniform(size=(60, *windows.values.shape[1:]))
+    windows = replace(windows[chosen], values=noise)
+    probability = train("logistic_regression", windows, 7, epochs=1).stress_probability(balanced(windows, 7).values)
+    assert probability.mean() == pytest.approx(0.5, abs=1e-4)  # the solver stops at a gradient of 1e-4

@@ -7,14 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import papermill
 import pytest
 
 import run
 from wearsynth.runs import EVERYONE, RunFolder, write_json
+from wearsynth.scores import SCORES, score_table
 
 PEOPLE = ["S2", "S3", "S4"]
-SCORES = {"accuracy", "f1_stress", "f1_macro", "balanced_accuracy", "auroc"}
 
 
 class Hostile:
@@ -51,6 +52,9 @@ def one_line(capsys) -> str:
         (("scaling", "none"), "'subject' or 'public'"),
         (("folds", "S2,S99"), "'S99'"),
         (("detector_epochs", "0"), "expected at least 1"),
+        (("detectors", "cnn,cmm"), "detector 'cmm': expected cnn, cnn_lstm"),
+        (("detectors", "nowhere:at_all"), "detector 'nowhere:at_all': cannot be made"),
+        (("private_epsilons", "1,O.1"), "private_epsilons='O.1': expected finite numbers above 0"),
         (("recordings", "somewhere"), "--recordings"),
     ],
 )
@@ -132,11 +136,31 @@ def test_metrics_have_the_keys_that_others_rely_on(chain):
     assert {"unit", "delta", "noise_multiplier", "clip_norm", "sampling_probability"} <= set(privacy)
     assert "seed" not in privacy["noise_source"].replace("no seed", "") and privacy["outside_guarantee"]
     assert metrics["fidelity"]["c2st_auroc"] >= 0 and metrics["attacks"]
-    assert set(metrics["detection"]["majority"]["mean"]) == SCORES
-    for record in metrics["detection"]["protocols"].values():
-        assert {"detector", "seeds", "leaky", "subjects", "mean", "ci95"} <= set(record)
-        assert list(record["subjects"]) == ["S3"] and set(record["subjects"]["S3"]) == SCORES == set(record["mean"])
-    assert set(metrics["detection"]["protocols"]) == {"trtr", "tstr", "augmented"}
+    detection = metrics["detection"]
+    assert set(detection["majority"]["mean"]) == set(SCORES)
+    assert list(detection["baselines"]) == ["logistic_regression"]
+    for records in (detection["protocols"], *detection["baselines"].values()):
+        assert {name: record["leaky"] for name, record in records.items()} == {
+            **{"trtr": False, "tstr": False, "augmented": False, "trts": False},
+            "tstr_leaky": True,
+        }
+        for record in records.values():
+            assert {"detector", "seeds", "leaky", "subjects", "mean", "ci95"} <= set(record)
+            assert list(record["subjects"]) == ["S3"] and set(record["subjects"]["S3"]) == set(SCORES)
+            assert set(record["mean"]) == set(SCORES)
+    assert set(detection["differences"]) == {"tstr - trtr", "augmented - trtr", "tstr_leaky - trtr"}
+    for name in ("private_cnn", "private_logistic_regression"):
+        assert set(detection["private"]["1.0"][name]["trtr"]["mean"]) == set(SCORES)
+        promised = detection["private_promises"]["1.0"][name]
+        assert (promised["epsilon"], promised["delta"], promised["unit"]) == (1, 1e-4, "window")
+        assert promised["noise_multiplier"] > 0
+
+
+def test_scores_are_those_of_the_stored_predictions(chain):
+    _, folder = chain
+    scored = score_table(pd.read_csv(folder.predictions)).query("detector == 'cnn' and protocol == 'tstr'")
+    record = json.loads(folder.metrics_file.read_text())["detection"]["protocols"]["tstr"]
+    assert scored[list(SCORES)].iloc[0].to_dict() == pytest.approx(record["subjects"]["S3"], abs=1e-5)  # six digits
 
 
 def test_shared_windows_come_from_the_generator_of_everyone(chain):
@@ -193,3 +217,20 @@ def test_runs_at_the_same_time_do_not_share_a_kernels_sockets(tmp_path, monkeypa
     for name in ("one", "other"):
         run.execute(Path("01-Data.ipynb"), RunFolder(tmp_path / name), {})
     assert len({config.KernelManager.ip for config in configs}) == 2
+
+
+def test_a_changed_detector_of_the_users_own_is_tested_again(tmp_path, monkeypatch):
+    module = tmp_path / "their_detectors.py"
+    module.write_text("from sklearn.naive_bayes import GaussianNB\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    executed = []
+    monkeypatch.setattr(run, "execute", lambda notebook, *_: executed.append(notebook.stem))
+    monkeypatch.setattr(run, "write_report", lambda folder: None)
+    monkeypatch.setattr(run, "print_results", lambda folder: None)
+    out = tmp_path / "run"
+    write_json(out / "metrics.json", {"run": {}})
+    arguments = ["--out", str(out), "-p", "detectors", "cnn,their_detectors:GaussianNB"]
+    assert run.main(arguments) == 0 and len(executed) == 5
+    assert run.main(arguments) == 0 and len(executed) == 5
+    module.write_text("from sklearn.naive_bayes import GaussianNB  # another\n")
+    assert run.main(arguments) == 0 and executed[5:] == ["05-Stress_Detection"]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin_min, roc_auc_score
 
-from wearsynth.detector import bootstrap_interval
+from wearsynth.scores import bootstrap_interval
 from wearsynth.windows import Windows
 
 CHANCE = 0.5

@@ -1,29 +1,34 @@
-"""Stress detectors and their test protocols: trained on some windows, tested on people who gave none of them."""
+"""Stress detectors behind one interface: trained on windows, they give each window a probability of stress.
 
+A detector is named by an entry of DETECTORS or, the user's own, by its import path, 'package.module:name'. What stands
+there is a scikit-learn estimator, which is trained on `simple_features`, or a function that builds a Keras network.
+"""
+
+import pkgutil
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
-import tensorflow as tf
-from scipy.stats import bootstrap
-from sklearn import metrics
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
-from wearsynth.windows import Windows, concatenate
+from wearsynth.windows import Windows
 
-PROTOCOLS = {
-    "trtr": "trained on real windows of other people, tested on a real person",
-    "tstr": "trained on synthetic windows of a generator that never saw the person, tested on the real person",
-    "augmented": "trained on both, tested on the real person",
+DETECTORS = {
+    "cnn": "wearsynth.networks:cnn",
+    "cnn_lstm": "wearsynth.networks:cnn_lstm",
+    "logistic_regression": "wearsynth.detector:logistic_regression",
+    "random_forest": "wearsynth.detector:random_forest",
 }
-COUNTS = ("true_negatives", "false_positives", "false_negatives", "true_positives")
-SCORES = ("accuracy", "f1_stress", "f1_macro", "balanced_accuracy", "auroc")
-EPOCHS = 40  # fixed beforehand: stopping early would need real people to stop on
 
-Predictor = Callable[[np.ndarray], np.ndarray]
+logistic_regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+random_forest = RandomForestClassifier(n_estimators=300)
 
 
 def simple_features(values: np.ndarray) -> np.ndarray:
@@ -43,150 +48,114 @@ def simple_features(values: np.ndarray) -> np.ndarray:
     return np.concatenate([*moments, slope, roughness], axis=1)
 
 
-def train_cnn(windows: Windows, seed: int, epochs: int = EPOCHS) -> Predictor:
-    """Trains a small convolutional network; returns values (n, seconds, signals) -> probability of stress (n,)."""
-    tf.keras.backend.clear_session()  # or each of many trainings would be slower than the last
-    tf.keras.utils.set_random_seed(seed)
-    layers = tf.keras.layers
-    model = tf.keras.Sequential(
-        [
-            layers.Input(windows.values.shape[1:]),
-            layers.Conv1D(32, 5, activation="relu"),
-            layers.MaxPooling1D(2),
-            layers.Conv1D(64, 5, activation="relu"),
-            layers.GlobalAveragePooling1D(),
-            layers.Dropout(0.3),
-            layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-    model.compile(tf.keras.optimizers.Adam(1e-3), "binary_crossentropy", steps_per_execution=16)
-    model.fit(windows.values, windows.labels, batch_size=32, epochs=epochs, verbose=0)
-    return lambda values: model(values, training=False).numpy()[:, 0]
-
-
-def train_logistic_regression(windows: Windows, seed: int, epochs: int = EPOCHS) -> Predictor:
-    """Fits logistic regression on simple features, without epochs; returns the same as `train_cnn`."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, random_state=seed))
-    model.fit(simple_features(windows.values), windows.labels)
-    return lambda values: model.predict_proba(simple_features(values))[:, 1]
-
-
-DETECTORS = {"cnn": train_cnn, "logistic_regression": train_logistic_regression}
-
-
-def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Scores one person's predictions; a window counts as stress from probability 0.5 on.
+@dataclass(frozen=True)
+class Detector:
+    """A trained detector.
 
     Args:
-        labels: (n_windows,), 1 stress, 0 not.
-        probabilities: (n_windows,), predicted probability of stress.
+        model: a scikit-learn estimator with `predict_proba`, or a Keras network with one output between 0 and 1.
+        inputs: windows' values (n, seconds, signals) -> what the model takes.
+    """
 
-    Returns:
-        SCORES, each between 0 and 1, and COUNTS of windows.
+    model: Any
+    inputs: Callable[[np.ndarray], np.ndarray]
+
+    def stress_probability(self, values: np.ndarray) -> np.ndarray:
+        """Returns each window's probability of stress, (n_windows,), of values (n_windows, seconds, signals)."""
+        inputs = self.inputs(values)
+        if hasattr(self.model, "predict_proba"):
+            return self.model.predict_proba(inputs)[:, 1]
+        return self.model(inputs, training=False).numpy()[:, 0].astype(float)
+
+
+def train(name: str, windows: Windows, seed: int, epochs: int) -> Detector:
+    """Trains a detector.
+
+    Classes count alike, whatever the detector: windows of the rarer class are repeated until both are alike in number.
+
+    Args:
+        name: one of DETECTORS, or an import path.
+        windows: to train on, of both classes.
+        seed: of first weights, shuffling and everything else random.
+        epochs: passes over the windows; scikit-learn's estimators go by their own rules.
 
     Raises:
-        ValueError: only one class is there, so that most scores mean nothing.
+        ValueError: nothing that can be trained has this name, or there are windows of one class only.
     """
-    if len(np.unique(labels)) < 2:
-        raise ValueError("windows of one class only: a test takes some with stress and some without")
-    predicted = probabilities >= 0.5
-    counts = metrics.confusion_matrix(labels, predicted).ravel()
-    return dict(zip(COUNTS, counts)) | {
-        "accuracy": metrics.accuracy_score(labels, predicted),
-        "f1_stress": metrics.f1_score(labels, predicted, zero_division=0),
-        "f1_macro": metrics.f1_score(labels, predicted, average="macro", zero_division=0),
-        "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
-        "auroc": metrics.roc_auc_score(labels, probabilities),
-    }
+    found = find(name)
+    windows = balanced(windows, seed)
+    if hasattr(found, "predict_proba"):
+        estimator = clone(found)
+        random = [parameter for parameter in estimator.get_params() if parameter.split("__")[-1] == "random_state"]
+        estimator.set_params(**dict.fromkeys(random, seed))
+        return Detector(estimator.fit(simple_features(windows.values), windows.labels), simple_features)
+    from wearsynth.networks import train_network  # takes seconds to import, and not every detector needs it
+
+    return train_network(found, windows, seed, epochs)
 
 
-def training_windows(protocol: str, real: Windows, synthetic: Windows, held_out: str) -> Windows:
-    """What a detector is trained on when `held_out` is tested.
+def choose_detectors(names: str) -> list[str]:
+    """Returns the detectors' names of a list such as 'cnn,my_package.my_module:my_detector'.
 
-    Args:
-        protocol: one of PROTOCOLS.
-        real: everybody's windows.
-        synthetic: from a generator that never saw `held_out`.
-        held_out: the test person.
+    Raises:
+        ValueError: as `source_files`.
     """
-    others = real.without(held_out)
-    return {"trtr": others, "tstr": synthetic, "augmented": concatenate([others, synthetic])}[protocol]
+    chosen = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in chosen:
+        source_files(name)  # finds it, if it is none of the package's own, which would import TensorFlow
+    return chosen
 
 
-def cross_validate(
-    detector: str,
-    real: Windows,
-    test: Windows,
-    synthetic: dict[str, Windows],
-    seeds: range,
-    epochs: int = EPOCHS,
-) -> pd.DataFrame:
-    """Trains a detector for each of PROTOCOLS, held-out person and seed, and scores it on that person.
+def source_files(name: str) -> list[Path]:
+    """Returns the files that a user's own detector comes from: a changed one makes another detector.
 
-    Args:
-        detector: one of DETECTORS.
-        real: everybody's windows for training.
-        test: everybody's windows for tests; these do not overlap.
-        synthetic: for each held-out person, windows of a generator that never saw it.
-        seeds: of the detector's first weights and shuffling.
-        epochs: passes over the training windows (the CNN).
-
-    Returns:
-        One row a protocol, subject and seed: `protocol`, `detector`, `subject`, `seed`, COUNTS and SCORES.
+    Raises:
+        ValueError: as `find`, or the detector stands in no file.
     """
-    jobs = [(protocol, held_out, seed) for protocol in PROTOCOLS for held_out in synthetic for seed in seeds]
-    rows = []
-    for protocol, held_out, seed in tqdm(jobs, desc=detector, unit="detector", mininterval=5):
-        windows = training_windows(protocol, real, synthetic[held_out], held_out)
-        predict = DETECTORS[detector](windows, seed, epochs)
-        person = test.of(held_out)
-        row = {"protocol": protocol, "detector": detector, "subject": held_out, "seed": seed}
-        rows.append(row | scores(person.labels, predict(person.values)))
-    return pd.DataFrame(rows)
+    if name in DETECTORS:
+        return []
+    find(name)
+    file = getattr(sys.modules[name.partition(":")[0]], "__file__", None)
+    if file is None:
+        raise ValueError(f"detector {name!r}: expected one whose module is a file")
+    path = Path(file)
+    # What a package hands on may come from any of its files.
+    return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
 
 
-def summarize(table: pd.DataFrame) -> dict:
-    """Condenses the rows of one protocol and detector.
+def find(name: str) -> Any:
+    """Returns what a detector's name stands for: a scikit-learn estimator, or a function that builds a network.
 
-    Args:
-        table: rows as `cross_validate` makes them.
-
-    Returns:
-        `detector`, `seeds`, `leaky`, `subjects` (each one's scores, mean over seeds), `mean` over people, `sd_seeds`
-        (standard deviation over seeds of that mean) and `ci95` (bootstrap interval of the mean over people; none for
-        one person).
+    Raises:
+        ValueError: the name is unknown, cannot be imported, or is of nothing that can be trained.
     """
-    by_subject = table.groupby("subject", sort=False)[list(SCORES)].mean()
-    by_seed = table.groupby("seed")[list(SCORES)].mean()
-    return {
-        "detector": table["detector"].iloc[0],
-        "seeds": len(by_seed),
-        "leaky": False,
-        "subjects": by_subject.to_dict("index"),
-        "mean": by_subject.mean().to_dict(),
-        "sd_seeds": by_seed.std().to_dict(),
-        "ci95": {score: bootstrap_interval(by_subject[score].to_numpy()) for score in SCORES},
-    }
+    if name not in DETECTORS and ":" not in name:
+        raise ValueError(
+            f"detector {name!r}: expected {', '.join(DETECTORS)}, or an import path, 'package.module:name'"
+        )
+    try:
+        found = pkgutil.resolve_name(DETECTORS.get(name, name))
+        if isinstance(found, type) and hasattr(found, "fit"):
+            found = found()
+    except Exception as error:  # what is somebody else's may fail in any way
+        reason = " ".join(str(error).split())  # of several lines, one
+        raise ValueError(f"detector {name!r}: cannot be made: {type(error).__name__}: {reason}") from error
+    if not hasattr(found, "predict_proba") and (hasattr(found, "fit") or not callable(found)):
+        raise ValueError(
+            f"detector {name!r}: expected an estimator with predict_proba, or a function that builds a network"
+        )
+    return found
 
 
-def confusion(table: pd.DataFrame) -> np.ndarray:
-    """Counts windows over people and seeds, (2, 2): true label by predicted one, not stress first."""
-    return table[list(COUNTS)].sum().to_numpy().reshape(2, 2)
+def balanced(windows: Windows, seed: int) -> Windows:
+    """Repeats windows of the rarer class until both are alike in number.
 
-
-def majority(test: Windows, held_out: list[str]) -> dict:
-    """Scores, as `summarize`, of always guessing the commoner class, no stress."""
-    rows = [
-        {"subject": name, "seed": 0} | scores(test.of(name).labels, np.zeros(len(test.of(name)))) for name in held_out
-    ]
-    return summarize(pd.DataFrame(rows).assign(detector="majority"))
-
-
-def bootstrap_interval(values: np.ndarray) -> list[float] | None:
-    """Returns the 95 % bootstrap interval of the mean of one value a person; none for fewer than two people."""
-    if len(values) < 2:
-        return None
-    if len(np.unique(values)) == 1:
-        return [float(values[0])] * 2
-    result = bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(0))
-    return [float(end) for end in result.confidence_interval]
+    Raises:
+        ValueError: there are windows of one class only.
+    """
+    counts = np.bincount(windows.labels, minlength=2)
+    if counts.min() == 0:
+        raise ValueError("windows of one class only: training takes some with stress and some without")
+    rarer = np.flatnonzero(windows.labels == counts.argmin())
+    repeated = np.resize(np.random.default_rng(seed).permutation(rarer), counts.max() - counts.min())
+    return windows[np.concatenate([np.arange(len(windows)), repeated])]

@@ -5,6 +5,7 @@ cut from the recordings bear that name, beside 'synthetic'. `real` are windows o
 those of a generator; both are scaled to [0, 1].
 """
 
+import itertools
 import math
 
 import matplotlib.pyplot as plt
@@ -15,14 +16,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.metrics import roc_curve
 from sklearn.preprocessing import StandardScaler
 
 from wearsynth import fidelity
 from wearsynth.detector import simple_features
 from wearsynth.fidelity import CLASSES
 from wearsynth.privacy import Promise
+from wearsynth.protocols import PROTOCOLS
+from wearsynth.scores import THRESHOLD, bootstrap_interval, score_table
 from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows
 
 WIDTH = 11.0  # inches, a notebook's
@@ -32,9 +37,20 @@ UNITS = dict(zip(EXTENDED, ("a.u.", "µS", "g", "g", "g", "°C", "beats/min", "a
 RECORDED, SYNTHETIC = "#0173B2", "#DE8F05"
 CLASS_COLOURS = {0: "#029E73", 1: "#CC78BC"}
 CONDITION_COLOURS = {"baseline": "#029E73", "stress": "#CC78BC", "amusement": "#ECE133", "meditation": "#949494"}
-PROTOCOL_STYLES = {"trtr": (RECORDED, "o", "-"), "tstr": (SYNTHETIC, "D", "--"), "augmented": ("#4D4D4D", "s", ":")}
+# A leaky protocol has a hollow marker: its scores promise more than they hold.
+PROTOCOL_STYLES = {
+    "trtr": {"color": RECORDED, "marker": "o", "linestyle": "-"},
+    "tstr": {"color": SYNTHETIC, "marker": "D", "linestyle": "--"},
+    "augmented": {"color": "#4D4D4D", "marker": "s", "linestyle": ":"},
+    "trts": {"color": "#56B4E9", "marker": "^", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
+    "tstr_leaky": {"color": "#A50026", "marker": "v", "linestyle": "-.", "markerfacecolor": "none"},
+}
+# Detectors are called what the notebook calls them, so these go by their order.
+DETECTOR_COLOURS = ("#332288", "#CC6677", "#117733", "#882255", "#88CCEE", "#999933", "#44AA99", "#AA4499")
+DETECTOR_MARKERS = "oDs^vPX*"
 SCORES = {"accuracy": "accuracy", "f1_stress": "F1 of stress", "auroc": "AUROC"}
 MOST_EMBEDDED = 500  # windows of each source, so that t-SNE takes seconds
+FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)  # at which ROC curves are averaged
 
 sns.set_theme(style="ticks", palette="colorblind", font_scale=0.75)
 plt.rcParams.update({"figure.dpi": 100, "savefig.dpi": 100, "axes.spines.top": False, "axes.spines.right": False})
@@ -206,27 +222,26 @@ def scores_by_subject(scores: pd.DataFrame, kind: str) -> Figure:
     """Scores of each held-out person, mean over seeds; a line stands at each protocol's mean over people.
 
     Args:
-        scores: columns protocol, subject, seed, accuracy, f1_stress and auroc; if there is a column detector, each
-            detector has a row of panels.
+        scores: as `scores.score_table` makes it. Each detector has a row of panels. Protocols that test on synthetic
+            windows are left out: these are nobody's.
         kind: 'simulated' or 'real'.
     """
-    detectors = list(scores.groupby("detector", sort=False)) if "detector" in scores else [("", scores)]
-    people = list(scores["subject"].unique())
-    height = len(detectors) * (0.9 + 0.24 * len(people))
-    figure, axes = _figure("Stress detection", kind, len(detectors), 3, height, sharex=True, sharey=True)
+    scores = scores[[PROTOCOLS[protocol].tested_on == "real" for protocol in scores["protocol"]]]
+    people, protocols = scores["subject"].unique(), scores["protocol"].unique()
+    detectors = scores.groupby("detector", sort=False)
+    height = detectors.ngroups * (0.9 + 0.3 * len(people))
+    figure, axes = _figure("Stress detection", kind, detectors.ngroups, 3, height, sharex=True, sharey=True)
     for row, (detector, rows) in zip(axes, detectors):
         for ax, (score, name) in zip(row, SCORES.items()):
-            for protocol, tested in rows.groupby("protocol", sort=False):
-                colour, marker, line = PROTOCOL_STYLES[protocol]
-                values = tested.groupby("subject")[score].mean().reindex(people)
-                ax.plot(values, range(len(people)), marker, color=colour, alpha=0.75, label=protocol)
-                ax.axvline(values.mean(), color=colour, linestyle=line, linewidth=1.5, label=f"{protocol}, mean")
-            ax.set_title(f"{detector}: {name}".removeprefix(": ").replace("_", " "))
+            values = rows.pivot_table(score, "subject", "protocol").reindex(index=people, columns=protocols)
+            for protocol, offset in zip(protocols, _around_zero(len(protocols))):
+                _dots(ax, values[protocol], 0.17 * offset, protocol)
+            ax.set_title(f"{detector}: {name}".replace("_", " "))
             ax.grid(axis="y", linewidth=0.4)
     lowest = math.floor(scores[list(SCORES)].min(axis=None) * 10) / 10
     axes[0, 0].set(xlim=(lowest - 0.02, 1.02), ylim=(len(people) - 0.5, -0.5))  # the first person on top
     axes[0, 0].set_yticks(range(len(people)), people)
-    _legend(figure, axes[0, 0].get_legend_handles_labels()[0])
+    _legend(figure, axes[0, 0].get_legend_handles_labels()[0], rows=2)
     return figure
 
 
@@ -241,6 +256,85 @@ def confusion(matrices: dict[str, np.ndarray], kind: str) -> Figure:
         ax.set(title=protocol, xlabel="predicted")
     axes[0, 0].set_ylabel("true")
     axes[0, 0].tick_params(axis="y", rotation=0)
+    return figure
+
+
+def roc(predictions: pd.DataFrame, kind: str) -> Figure:
+    """ROC curves, a panel for each protocol: each held-out person's, mean over seeds, and their mean.
+
+    Args:
+        predictions: of one detector, as `protocols.cross_validate` makes them.
+        kind: 'simulated' or 'real'.
+    """
+    (detector,) = predictions["detector"].unique()
+    by_protocol = predictions.groupby("protocol", sort=False)
+    figure, axes = _figure(f"ROC curves of {detector}", kind, 1, by_protocol.ngroups, 2.7, sharex=True, sharey=True)
+    for ax, (protocol, rows) in zip(axes.flat, by_protocol):
+        _roc(ax, _roc_curves(rows), PROTOCOL_STYLES[protocol]["color"])
+        auroc = score_table(rows).groupby("subject")["auroc"].mean().mean()
+        ax.set(title=f"{protocol}\nmean AUROC {auroc:.2f}", xlabel="false positive rate", box_aspect=1)
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axes[0, 0].set_ylabel("true positive rate")
+    lines = {"one person": (0.6, "-"), "mean over people": (2, "-"), "guessing": (1, ":")}
+    handles = [Line2D([], [], color="black", lw=width, ls=line, label=name) for name, (width, line) in lines.items()]
+    _legend(figure, [*handles, Patch(color="black", alpha=0.25, lw=0, label="95 % interval over people")])
+    return figure
+
+
+def utility_privacy(points: pd.DataFrame, kind: str) -> Figure:
+    """What detectors score against the epsilon of their training; dashed lines are those without any.
+
+    Args:
+        points: columns `detector` (its name in the legend), `epsilon` (may be infinite), `score` (of SCORES), `mean`,
+            `low` and `high` (NaN where there is no interval).
+        kind: 'simulated' or 'real'.
+    """
+    styles = _detector_styles(points["detector"].unique())
+    finite = points[np.isfinite(points["epsilon"])]
+    figure, axes = _figure("Stress detection against privacy", kind, 1, 3, 3.8, sharex=True, sharey=True)
+    for ax, (score, name) in zip(axes.flat, SCORES.items()):
+        for detector, rows in finite.assign(drawn_at=_dodged(finite)).groupby("detector", sort=False):
+            _along_epsilon(ax, rows[rows["score"] == score].sort_values("epsilon"), detector, styles[detector])
+        for row in points[np.isinf(points["epsilon"]) & (points["score"] == score)].itertuples():
+            also_finite = row.detector in finite["detector"].unique()
+            label = f"{row.detector}, epsilon infinite" if also_finite else row.detector
+            ax.axhline(row.mean, **styles[row.detector] | {"marker": "", "linestyle": "--"}, label=label)
+        ax.set_title(name)
+        ax.grid(axis="y", linewidth=0.4)
+        _epsilon_axis(ax, finite["epsilon"])
+    axes[0, 0].set_ylabel("mean and 95 % interval over people")
+    handles = axes[0, 0].get_legend_handles_labels()[0]
+    _legend(figure, handles, rows=math.ceil(len(handles) / 3))  # their names are long
+    return figure
+
+
+def hardest_subjects(test: Windows, predictions: pd.DataFrame, kind: str, most: int = 3) -> Figure:
+    """The people a detector fails most: their signals, the probability of stress it gave, and its mistakes.
+
+    Args:
+        test: everybody's windows for tests, in order of time.
+        predictions: on these, of one detector under one protocol, as `protocols.cross_validate` makes them.
+        kind: 'simulated' or 'real'.
+        most: people to show.
+    """
+    ((detector, protocol),) = predictions[["detector", "protocol"]].drop_duplicates().to_numpy()
+    accuracies = score_table(predictions).groupby("subject", sort=False)["accuracy"].mean().nsmallest(most)
+    n = len(test.signals)
+    layout = {"sharex": "col", "sharey": "row", "gridspec_kw": {"height_ratios": [1] * n + [3]}}
+    title = f"Hardest people for {detector}, {protocol}"
+    figure, axes = _figure(title, kind, n + 1, len(accuracies), 0.45 * (n + 3), **layout)
+    for column, (person, accuracy) in zip(axes.T, accuracies.items()):
+        windows, rows = test.of(person), predictions[predictions["subject"] == person]
+        _shade_stress(column, windows)
+        _signals(column[:-1], windows)
+        _probabilities(column[-1], rows, windows, PROTOCOL_STYLES[protocol]["color"])
+        column[0].set_title(f"{person}: accuracy {accuracy:.2f}")
+    for ax, name in zip(axes[:, 0], test.signals):
+        _row_label(ax, name)
+    _row_label(axes[-1, 0], "probability", "\nof stress")
+    figure.align_ylabels()
+    stress = Patch(color=CLASS_COLOURS[1], alpha=0.35, label="stress")
+    _legend(figure, [*axes[-1, 0].get_legend_handles_labels()[0], stress])
     return figure
 
 
@@ -281,6 +375,101 @@ def _shade(ax: Axes, rows: pd.DataFrame) -> None:
             ax.axvspan(first, last, color=colour, alpha=0.3, linewidth=0)
 
 
+def _around_zero(n: int) -> np.ndarray:
+    """Places for n things side by side, one apart, (n,)."""
+    return np.arange(n) - (n - 1) / 2
+
+
+def _dots(ax: Axes, values: pd.Series, offset: float, protocol: str) -> None:
+    """A dot for each person, a little beside its row lest protocols hide each other, and a line at the mean."""
+    style = PROTOCOL_STYLES[protocol]
+    dots = style | {"linestyle": "none", "markersize": 5, "alpha": 0.85, "markeredgewidth": 1.2}
+    ax.plot(values, np.arange(len(values)) + offset, **dots, label=protocol)
+    line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 1.5}
+    ax.axvline(values.mean(), **line, label=f"{protocol}, mean")
+
+
+def _roc_curves(rows: pd.DataFrame) -> np.ndarray:
+    """True positive rates of each person, mean over seeds, at FALSE_POSITIVE_RATES: (n_people, n_rates)."""
+    curves = []
+    for _, of_person in rows.groupby("subject", sort=False):
+        by_seed = [roc_curve(test["label"], test["probability"])[:2] for _, test in of_person.groupby("seed")]
+        curves.append(np.mean([np.interp(FALSE_POSITIVE_RATES, *curve) for curve in by_seed], axis=0))
+    return np.round(curves, 9)  # rates equal but for rounding have no bootstrap interval
+
+
+def _roc(ax: Axes, curves: np.ndarray, colour: str) -> None:
+    """ROC curves, (n_people, n_rates), with their mean and its band."""
+    ax.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1)
+    ax.plot(FALSE_POSITIVE_RATES, curves.T, color=colour, linewidth=0.6, alpha=0.5)
+    ax.plot(FALSE_POSITIVE_RATES, curves.mean(axis=0), color=colour, linewidth=2)
+    if len(curves) > 1:
+        band = np.transpose([bootstrap_interval(rates) for rates in curves.T])
+        ax.fill_between(FALSE_POSITIVE_RATES, *band, color=colour, alpha=0.25, linewidth=0)
+
+
+def _detector_styles(detectors: np.ndarray) -> dict[str, dict]:
+    """Colour and marker of each, by order."""
+    styles = itertools.cycle(zip(DETECTOR_COLOURS, DETECTOR_MARKERS))
+    return {name: {"color": colour, "marker": marker} for name, (colour, marker) in zip(detectors, styles)}
+
+
+def _dodged(finite: pd.DataFrame) -> pd.Series:
+    """Where to draw each epsilon, a little aside by detector, lest intervals hide each other."""
+    detectors = finite["detector"].unique()
+    places = finite["detector"].map(dict(zip(detectors, _around_zero(len(detectors)))))
+    width = 1.2 + np.log(finite["epsilon"].max() / finite["epsilon"].min())  # of the logarithmic axis, about
+    return finite["epsilon"] * np.exp(0.027 * width * places)
+
+
+def _along_epsilon(ax: Axes, rows: pd.DataFrame, detector: str, style: dict) -> None:
+    """Means with their intervals, joined by a line."""
+    ax.vlines(rows["drawn_at"], rows["low"], rows["high"], color=style["color"], linewidth=1.5, alpha=0.6)
+    ax.plot(rows["drawn_at"], rows["mean"], **style, linewidth=1.2, markersize=5, label=detector)
+
+
+def _epsilon_axis(ax: Axes, epsilons: pd.Series) -> None:
+    """A logarithmic axis around finite epsilons, with plain numbers."""
+    ax.set_xlabel("epsilon (dashed: infinite)")
+    if len(epsilons) == 0:
+        ax.set_xticks([])
+        return
+    ax.set(xscale="log", xlim=(epsilons.min() / 1.8, epsilons.max() * 1.8))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _signals(column: np.ndarray, windows: Windows) -> None:
+    """One person's windows end to end, a row for each signal."""
+    seconds = windows.values.reshape(-1, len(windows.signals))
+    for ax, values in zip(column, seconds.T):
+        ax.plot(np.arange(len(values)) / 60, values, color="#222222", linewidth=0.5)
+        ax.set(ylim=(-0.05, 1.05), yticks=[])
+        ax.tick_params(bottom=False)
+
+
+def _probabilities(ax: Axes, rows: pd.DataFrame, windows: Windows, colour: str) -> None:
+    """Probability of stress of each of one person's windows over seeds, the mistaken ones crossed."""
+    table = rows.groupby("window")["probability"].agg(["mean", "min", "max"])
+    edges = np.arange(len(windows) + 1) * windows.values.shape[1] / 60
+    ax.stairs(table["max"], edges, baseline=table["min"], fill=True, color=colour, alpha=0.3, label="range over seeds")
+    ax.stairs(table["mean"], edges, baseline=None, color=colour, linewidth=1.5, label="mean over seeds")
+    ax.axhline(THRESHOLD, color="black", linestyle=":", linewidth=1)
+    mean, middles = table["mean"].to_numpy(), (edges[:-1] + edges[1:]) / 2
+    mistaken = (mean >= THRESHOLD) != windows.labels
+    style = {"color": "black", "linestyle": "none", "marker": "x", "markersize": 5, "markeredgewidth": 1.5}
+    ax.plot(middles[mistaken], mean[mistaken], **style, label="mistaken")
+    ax.set(ylim=(-0.05, 1.05), yticks=[0, THRESHOLD, 1], xlim=edges[[0, -1]], xlabel="windows end to end (min)")
+
+
+def _shade_stress(column: np.ndarray, windows: Windows) -> None:
+    """Colours one person's windows under stress in all rows."""
+    conditions = np.where(np.repeat(windows.labels, windows.values.shape[1]) == 1, "stress", "other")
+    for ax in column:
+        _shade(ax, pd.DataFrame({"time": np.arange(len(conditions)), "condition": conditions}))
+
+
 def _histogram(ax: Axes, values: np.ndarray, colour: str, filled: bool) -> None:
     """Density of values in [0, 1], as an area or an outline."""
     style = {"histtype": "stepfilled", "alpha": 0.4} if filled else {"histtype": "step", "linewidth": 1.4}
@@ -303,6 +492,7 @@ def _row_label(ax: Axes, signal: str, unit: str = "") -> None:
     ax.set_ylabel(f"{name}{unit}", rotation=0, ha="right", va="center")
 
 
-def _legend(figure: Figure, handles: list) -> None:
+def _legend(figure: Figure, handles: list, rows: int = 1) -> None:
     """A legend under the panels."""
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    columns = math.ceil(len(handles) / rows)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

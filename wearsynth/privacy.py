@@ -7,7 +7,7 @@ disagree. Nothing here touches data or trains anything: `dpsgd.py` keeps what is
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 
 import dp_accounting
@@ -93,16 +93,7 @@ class Promise:
     @cached_property
     def noise_multiplier(self) -> float:
         """Standard deviation of the noise over `clip_norm`: the least that keeps the promise over all the steps."""
-        if not self.private:
-            return 0.0
-        return dp_accounting.calibrate_dp_mechanism(
-            lambda: _accountant(self.epsilon),
-            lambda noise_multiplier: self._event(noise_multiplier, self.steps),
-            self.epsilon,
-            self.delta,
-            bracket_interval=dp_accounting.LowerEndpointAndGuess(0.0, 10.0),
-            tol=1e-3,
-        )
+        return _least_noise_multiplier(self) if self.private else 0.0
 
     def spent(self, steps: int) -> float:
         """Returns the epsilon, at `delta`, that `steps` steps have spent for one unit."""
@@ -185,6 +176,34 @@ class Promise:
             return steps * max(0.0, logsumexp([0, exponent], b=not_drawn_or_drawn)) / (order - 1)
 
         return _renyi_epsilon(divergence, self.delta)
+
+
+@cache  # it takes seconds, and there are many trainings under equal promises
+def _least_noise_multiplier(promise: Promise) -> float:
+    return dp_accounting.calibrate_dp_mechanism(
+        lambda: _accountant(promise.epsilon),
+        lambda noise_multiplier: promise._event(noise_multiplier, promise.steps),
+        promise.epsilon,
+        promise.delta,
+        bracket_interval=dp_accounting.LowerEndpointAndGuess(0.0, 10.0),
+        tol=1e-3,
+    )
+
+
+def read_epsilons(text: str) -> list[float]:
+    """Reads budgets from a list such as '0.1,1,10'.
+
+    Raises:
+        ValueError: one is no finite number above 0.
+    """
+    epsilons = []
+    for part in text.split(","):
+        try:
+            epsilons.append(float(part))
+        except ValueError:
+            epsilons.append(math.nan)
+        _expect(0 < epsilons[-1] < math.inf, "private_epsilons", part.strip(), "finite numbers above 0, as in 0.1,1,10")
+    return epsilons
 
 
 def compose(uses: Sequence[tuple[Promise, int]], delta: float) -> float:

@@ -2,31 +2,75 @@
 
 import base64
 import math
+from dataclasses import asdict
 from typing import Any
 
 import nbformat
 import pandas as pd
 from nbconvert import HTMLExporter
 
+from wearsynth.privacy import Promise
 from wearsynth.runs import RunFolder
 
 SUMMARY_FIGURES = ("example_windows", "scores_by_subject")
 
 
-def result_table(metrics: dict[str, Any]) -> pd.DataFrame:
-    """Returns the detection scores as text, `mean [95 % interval over held-out people]`, one row a protocol.
+def result_table(detection: dict[str, Any]) -> pd.DataFrame:
+    """Returns the detection scores as text, `mean [95 % interval over held-out people]`.
 
     Args:
-        metrics: the content of metrics.json.
+        detection: as in metrics.json.
+
+    Returns:
+        One row a detector and protocol, a column a score; what was trained privately stands at the end.
     """
-    detection = metrics["detection"]
-    rows = {("always no stress", "majority"): detection["majority"]}
+    rows = {("majority", "-"): detection["majority"]}
     for records in (detection["protocols"], *detection["baselines"].values()):
-        rows |= {(protocol, record["detector"]): record for protocol, record in records.items()}
-    table = pd.DataFrame(
-        {name: {score: _with_interval(record, score) for score in record["mean"]} for name, record in rows.items()}
-    ).T
-    return table.rename_axis(["protocol", "detector"])
+        rows |= {
+            (record["detector"], protocol + " (LEAKY)" * record["leaky"]): record
+            for protocol, record in records.items()
+        }
+    for epsilon, detectors in detection.get("private", {}).items():
+        rows |= {(name, f"trtr, epsilon {epsilon}"): records["trtr"] for name, records in detectors.items()}
+    return _table(rows).rename_axis(["detector", "protocol"])
+
+
+def difference_table(detection: dict[str, Any]) -> pd.DataFrame:
+    """Returns the paired differences between protocols as text, as `result_table`; `detection` as in metrics.json."""
+    return _table(detection["differences"])
+
+
+def mechanism(promise: Promise) -> dict[str, Any]:
+    """Returns all that a promise says, and the noise multiplier that follows from it."""
+    return asdict(promise) | {"noise_multiplier": promise.noise_multiplier}
+
+
+def utility_points(detection: dict[str, Any], epsilon: float | str) -> pd.DataFrame:
+    """Lays out what each way to a detector costs in budget, and what it is worth.
+
+    Args:
+        detection: as in metrics.json.
+        epsilon: the budget of the generators.
+
+    Returns:
+        `detector`, `epsilon` (infinite for what is not private), `score`, `mean` over people, and its interval's `low`
+        and `high`.
+    """
+    main = detection["protocols"]
+    name = main["tstr"]["detector"]
+    records = [
+        ("majority", math.inf, detection["majority"]),
+        (f"{name} on real windows, not private", math.inf, main["trtr"]),
+        (f"{name} on synthetic windows", float(epsilon), main["tstr"]),
+    ]
+    for budget, detectors in detection["private"].items():
+        records += [(f"{private} on real windows", float(budget), each["trtr"]) for private, each in detectors.items()]
+    rows = []
+    for detector, budget, record in records:
+        for score, mean in record["mean"].items():
+            low, high = record["ci95"][score] or (math.nan, math.nan)
+            rows.append((detector, budget, score, mean, low, high))
+    return pd.DataFrame(rows, columns=["detector", "epsilon", "score", "mean", "low", "high"])
 
 
 def write_report(folder: RunFolder) -> None:
@@ -104,7 +148,7 @@ def _summary(folder: RunFolder) -> str:
 
 Mean over held-out people, with the 95 % bootstrap interval over them.
 
-{result_table(metrics).to_html()}
+{result_table(metrics["detection"]).to_html()}
 
 ## Fidelity
 
@@ -114,10 +158,14 @@ Mean over held-out people, with the 95 % bootstrap interval over them.
 """
 
 
+def _table(records: dict[Any, dict]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {name: {score: _with_interval(record, score) for score in record["mean"]} for name, record in records.items()}
+    ).T
+
+
 def _with_interval(record: dict[str, Any], score: str) -> str:
-    mean, interval = record["mean"][score], record.get("ci95", {}).get(score)
-    if mean is None:
-        return "-"
+    mean, interval = record["mean"][score], record["ci95"][score]
     return f"{mean:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 

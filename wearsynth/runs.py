@@ -33,6 +33,8 @@ class RunFolder:
         self.test_windows = self.path / "data" / "windows" / "test.npz"
         self.generators = self.path / "data" / "generators"
         self.synthetic = self.path / "data" / "syn" / "cgan"
+        self.detectors = self.path / "data" / "detectors"
+        self.predictions = self.detectors / "predictions.csv"
         self.figures = self.path / "figures"
         self.metrics_file = self.path / "metrics.json"
 

@@ -1,0 +1,243 @@
+"""How detectors are tested: on people who gave nothing to what they learned from, but for one protocol marked leaky."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from wearsynth.detector import source_files, train
+from wearsynth.privacy import Promise
+from wearsynth.runs import fingerprint
+from wearsynth.windows import Windows, concatenate
+
+
+class Protocol(NamedTuple):
+    """What a detector is trained and tested on.
+
+    Args:
+        trained_on: 'real' windows of the others, 'synthetic' ones of a generator that never saw the held-out person,
+            'both', or 'shared': synthetic ones of the generator that saw everybody.
+        tested_on: 'real' windows of the held-out person, or 'synthetic' ones, again of a generator that never saw it.
+        meaning: the same in words.
+    """
+
+    trained_on: str
+    tested_on: str
+    meaning: str
+
+    @property
+    def leaky(self) -> bool:
+        """Whether the person tested on had a part in what the detector was trained on."""
+        return self.trained_on == "shared"
+
+
+PROTOCOLS = {
+    "trtr": Protocol("real", "real", "trained on real windows of other people, tested on a real person"),
+    "tstr": Protocol(
+        "synthetic",
+        "real",
+        "trained on synthetic windows of a generator that never saw the person, tested on the real person",
+    ),
+    "augmented": Protocol("both", "real", "trained on both, tested on the real person"),
+    "trts": Protocol(
+        "real", "synthetic", "trained on real windows, tested on synthetic ones: are they what their labels say?"
+    ),
+    "tstr_leaky": Protocol(
+        "shared",
+        "real",
+        "LEAKY, the published way: trained on synthetic windows of a generator that saw the person, too",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Folds:
+    """All that one test over held-out people is made of.
+
+    Args:
+        real: everybody's windows for training.
+        test: everybody's windows for tests; these do not overlap.
+        synthetic: held-out person -> windows of a generator that never saw that person.
+        shared: windows of the generator that saw everybody.
+
+    Raises:
+        ValueError: there are fewer than two people, a held-out one has windows of one class only, or windows differ in
+            length or signals.
+    """
+
+    real: Windows
+    test: Windows
+    synthetic: dict[str, Windows]
+    shared: Windows
+
+    def __post_init__(self):
+        check_people(self.real, self.test, list(self.synthetic))
+        synthetic = {f"synthetic without {name}": windows for name, windows in self.synthetic.items()}
+        for name, windows in {"test": self.test, **synthetic, "synthetic": self.shared}.items():
+            if (windows.signals, windows.values.shape[1:]) != (self.real.signals, self.real.values.shape[1:]):
+                raise ValueError(
+                    f"windows {name!r} have {windows.values.shape[1]} s of {', '.join(windows.signals)}: expected "
+                    f"{self.real.values.shape[1]} s of {', '.join(self.real.signals)}; run 02-Model and 03-Generator"
+                )
+
+    def training_windows(self, trained_on: str, held_out: str) -> Windows:
+        """What a detector is trained on when `held_out` is tested; `trained_on` as in Protocol."""
+        if trained_on == "shared":
+            return self.shared
+        if trained_on == "synthetic":
+            return self.synthetic[held_out]
+        others = self.real.without(held_out)
+        return others if trained_on == "real" else concatenate([others, self.synthetic[held_out]])
+
+    def test_windows(self, tested_on: str, held_out: str) -> Windows:
+        """What it is tested on; `tested_on` as in Protocol."""
+        return self.test.of(held_out) if tested_on == "real" else self.synthetic[held_out]
+
+
+def check_people(real: Windows, test: Windows, held_out: Sequence[str]) -> None:
+    """Raises ValueError where holding people out makes no sense."""
+    people = np.unique(real.subjects)
+    if len(people) < 2:
+        raise ValueError(f"windows of {', '.join(people)} only: holding one person out takes at least two")
+    for person in held_out:
+        for whose, labels in (("own", test.of(person).labels), ("the others'", real.without(person).labels)):
+            with_stress, n_windows = int(labels.sum()), len(labels)
+            if not 0 < with_stress < n_windows:
+                raise ValueError(
+                    f"{person}: {with_stress} of {whose} {n_windows} windows are with stress, and it takes both kinds; "
+                    f"leave {person} out of the folds, or give longer recordings"
+                )
+
+
+class _Training(NamedTuple):
+    """One detector to be trained, and the tests (protocol, held-out person) that it serves."""
+
+    detector: str
+    seed: int
+    trained_on: str
+    held_out: str
+    tests: list[tuple[str, str]]
+
+
+def cross_validate(
+    detectors: Sequence[str],
+    protocols: Sequence[str],
+    folds: Folds,
+    seeds: Sequence[int],
+    epochs: int,
+    cache: Path,
+    promise: Promise | None = None,
+) -> pd.DataFrame:
+    """Trains detectors and tests them, for each of the protocols, held-out people and seeds.
+
+    Several are trained side by side, one on each core. What is finished lies in `cache`: the same call, made again
+    after it was stopped, does only the rest.
+
+    Args:
+        detectors: names as `detector.train` knows them; with a promise, of PRIVATE_DETECTORS.
+        protocols: of PROTOCOLS.
+        folds: the windows.
+        seeds: of the detectors' first weights and shuffling.
+        epochs: passes over the training windows; private detectors go by steps.
+        cache: folder for finished pieces.
+        promise: trains with DP-SGD, each detector under this promise.
+
+    Returns:
+        One row a tested window: `detector`, `protocol`, `subject` (the held-out person), `seed`, `window` (its number
+        in the test), `label` and `probability` of stress.
+
+    Raises:
+        ValueError: a detector or a protocol is unknown, or a detector gives no probabilities.
+    """
+    if promise is not None:
+        promise, epochs = replace(promise), 0  # a copy that has not worked out its noise: that would be another key
+    for name in protocols:
+        if name not in PROTOCOLS:
+            raise ValueError(f"protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
+    code = {name: fingerprint(*([] if promise else source_files(name))) for name in detectors}
+    trainings = _trainings(detectors, protocols, list(folds.synthetic), seeds)
+    predict = joblib.Memory(cache, verbose=0).cache(_predict)
+
+    def tests(training: _Training) -> list[Windows]:
+        return [folds.test_windows(PROTOCOLS[protocol].tested_on, person) for protocol, person in training.tests]
+
+    # Windows are put together when their turn comes: all at once would fill the memory.
+    calls = (
+        joblib.delayed(predict)(
+            training.detector,
+            folds.training_windows(training.trained_on, training.held_out),
+            training.seed,
+            epochs,
+            [windows.values for windows in tests(training)],
+            promise,
+            code[training.detector],
+        )
+        for training in trainings
+    )
+    parallel = joblib.Parallel(
+        min(joblib.cpu_count(), len(trainings)),
+        return_as="generator",
+        batch_size=1,  # or quick ones would be followed by a long queue of slow ones in one process
+        max_nbytes=None,  # or large arrays would be mapped, and known by another key than within this process
+        initializer=_use_one_core,
+    )
+    results = parallel(calls)
+    tables = []
+    progress = tqdm(results, "detectors", len(trainings), unit="detector", mininterval=5)
+    for training, probabilities in zip(trainings, progress):
+        for (protocol, person), part, probability in zip(training.tests, tests(training), probabilities):
+            columns = {"detector": training.detector, "protocol": protocol, "subject": person, "seed": training.seed}
+            columns |= {"window": np.arange(len(part)), "label": part.labels, "probability": probability}
+            tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _trainings(
+    detectors: Sequence[str], protocols: Sequence[str], held_out: list[str], seeds: Sequence[int]
+) -> list[_Training]:
+    """What has to be trained. Protocols that train on the same share a training; so do all folds on shared windows."""
+    tests = {}
+    for protocol in protocols:
+        trained_on = PROTOCOLS[protocol].trained_on
+        for person in held_out:
+            key = (trained_on, held_out[0] if trained_on == "shared" else person)
+            tests.setdefault(key, []).append((protocol, person))
+    return [
+        _Training(detector, seed, *key, those)
+        for detector in detectors
+        for seed in seeds
+        for key, those in tests.items()
+    ]
+
+
+def _predict(
+    detector: str,
+    windows: Windows,
+    seed: int,
+    epochs: int,
+    tests: list[np.ndarray],
+    promise: Promise | None,
+    code: str,  # not used: a changed package makes finished pieces count no more
+) -> list[np.ndarray]:
+    """Trains one detector and returns its probabilities for each of the tests."""
+    if promise is None:
+        trained = train(detector, windows, seed, epochs)
+    else:
+        from wearsynth.networks import train_private
+
+        trained = train_private(detector, windows, promise, seed)
+    probabilities = [trained.stress_probability(values) for values in tests]
+    if not all(((each >= 0) & (each <= 1)).all() for each in probabilities):  # neither does a NaN lie there
+        raise ValueError(f"detector {detector!r}: expected probabilities between 0 and 1")
+    return probabilities
+
+
+def _use_one_core() -> None:
+    """Keeps one of several processes from what the others need; all libraries but TensorFlow are limited by joblib."""
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
