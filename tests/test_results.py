@@ -1,0 +1,112 @@
+"""The table of results: one row a result, its numbers those of metrics.json."""
+
+import pandas as pd
+import pytest
+
+from wearsynth import results
+from wearsynth.runs import RunFolder, write_json
+from wearsynth.scores import SCORES, bootstrap_interval
+
+PEOPLE = ("S2", "S6", "S7", "S9", "S11")
+
+
+def record(detector, first, leaky=False):
+    """Five people's scores, rising from `first`."""
+    subjects = {name: dict.fromkeys(SCORES, first + 0.01 * number) for number, name in enumerate(PEOPLE)}
+    return {"detector": detector, "seeds": 3, "leaky": leaky, "subjects": subjects}
+
+
+@pytest.fixture
+def metrics():
+    protocols = {"trtr": record("cnn", 0.9), "tstr": record("cnn", 0.7), "tstr_leaky": record("cnn", 0.8, leaky=True)}
+    private = {"private_cnn": {"trtr": record("private_cnn", 0.6)}}
+    return {
+        "run": {
+            "parameters": {"signals": "extended"},
+            "recordings": {"kind": "real", "subjects": list(PEOPLE)},
+            "folds": list(PEOPLE),
+        },
+        "privacy": {"private": True, "unit": "window", "epsilon": 1.0, "delta": 1e-4},
+        "fidelity": {"c2st_auroc": 0.99, "psd_ratio": 2.0, "acf_ratio": 3.5, "ks_mean": 0.1},
+        "detection": {
+            "majority": record("majority", 0.5),
+            "protocols": protocols,
+            "baselines": {"logistic_regression": {"trtr": record("logistic_regression", 0.85)}},
+            "private": {"0.1": private, "1.0": private},
+        },
+    }
+
+
+def test_a_row_says_what_was_promised_and_what_took_part(metrics):
+    table = results.gather(metrics).query("people == 'all'")
+    for protocol, leaky in {"tstr": False, "tstr_leaky": True}.items():
+        (row,) = table[table["protocol"] == protocol].to_dict("records")
+        promised = [row[name] for name in ("unit", "epsilon", "delta", "generator", "leaky", "c2st_auroc")]
+        assert promised == ["window", 1.0, 1e-4, "cgan", leaky, 0.99]
+    for detector in ("majority", "cnn", "logistic_regression"):
+        row = table[(table["detector"] == detector) & (table["protocol"] == "trtr")].iloc[0]
+        assert (row["unit"], row["epsilon"], row["generator"]) == ("none", "inf", "none")
+        assert row[["delta", "c2st_auroc", "psd_ratio", "acf_ratio"]].isna().all()
+    private = table.query("detector == 'private_cnn'")
+    assert private["epsilon"].tolist() == [0.1, 1.0] and set(private["unit"]) == {"window"}
+    assert set(private["generator"]) == {"none"}
+
+
+def test_without_privacy_no_unit_is_named(metrics):
+    metrics["privacy"] |= {"private": False, "epsilon": "inf"}
+    row = results.gather(metrics).query("protocol == 'tstr'").iloc[0]
+    assert (row["unit"], row["epsilon"], row["generator"]) == ("none", "inf", "cgan")
+
+
+def test_untouched_people_are_those_that_no_setting_was_chosen_on(metrics):
+    rows = results.gather(metrics).query("detector == 'cnn' and protocol == 'tstr'").set_index("people")
+    everybody, untouched = [0.70, 0.71, 0.72, 0.73, 0.74], [0.72, 0.73, 0.74]
+    for people, values in {"all": everybody, "untouched": untouched}.items():
+        low, high = bootstrap_interval(pd.Series(values).to_numpy())
+        for score in SCORES:
+            assert rows.loc[people, score] == pytest.approx(sum(values) / len(values))
+            assert (rows.loc[people, f"{score}_low"], rows.loc[people, f"{score}_high"]) == pytest.approx((low, high))
+        assert rows.loc[people, "seeds"] == 3
+
+
+def test_runs_are_gathered_into_one_file_without_repetition(metrics, tmp_path):
+    for name, epsilon in {"one": 1.0, "ten": 10.0}.items():
+        metrics["privacy"]["epsilon"] = epsilon
+        write_json(RunFolder(tmp_path / name).metrics_file, metrics)
+    out = tmp_path / "results" / "table.csv"
+    assert results.main([str(tmp_path / "one"), str(tmp_path / "ten"), "--out", str(out)]) == 0
+    table = pd.read_csv(out, keep_default_na=False)
+    tstr = table.query("protocol == 'tstr' and people == 'all'")
+    assert tstr["epsilon"].astype(float).tolist() == [1.0, 10.0]
+    assert not table.duplicated(results.KEYS).any()
+    assert len(table.query("detector == 'cnn' and protocol == 'trtr'")) == 2  # all, and untouched
+
+
+def refused(folders, tmp_path, capsys):
+    """The one line with which the runs are refused."""
+    out = tmp_path / "table.csv"
+    assert results.main([*map(str, folders), "--out", str(out)]) == 2 and not out.exists()
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (lambda metrics: metrics.pop("detection"), "expected a finished run on real recordings"),
+        (lambda metrics: metrics["run"]["recordings"].update(kind="simulated"), "on real recordings"),
+        (lambda metrics: metrics["run"].update(folds=["S7"]), "only S7 were held out"),
+    ],
+    ids=["not finished", "simulated", "some people only"],
+)
+def test_a_run_that_cannot_stand_in_the_table_is_refused(metrics, change, expected, tmp_path, capsys):
+    change(metrics)
+    write_json(RunFolder(tmp_path / "run").metrics_file, metrics)
+    assert expected in refused([tmp_path / "run"], tmp_path, capsys)
+
+
+def test_two_runs_for_one_row_are_refused(metrics, tmp_path, capsys):
+    for name in ("one", "again"):
+        write_json(RunFolder(tmp_path / name).metrics_file, metrics)
+    assert "two runs have the same" in refused([tmp_path / "one", tmp_path / "again"], tmp_path, capsys)
