@@ -187,14 +187,8 @@ def cross_validate(
         max_nbytes=None,  # or large arrays would be mapped, and known by another key than within this process
         initializer=_use_one_core,
     )
-    results = parallel(calls)
-    tables = []
-    progress = tqdm(results, "detectors", len(trainings), unit="detector", mininterval=5)
-    for training, probabilities in zip(trainings, progress):
-        for (protocol, person), part, probability in zip(training.tests, tests(training), probabilities):
-            columns = {"detector": training.detector, "protocol": protocol, "subject": person, "seed": training.seed}
-            columns |= {"window": np.arange(len(part)), "label": part.labels, "probability": probability}
-            tables.append(pd.DataFrame(columns))
+    results = tqdm(parallel(calls), "detectors", len(trainings), unit="detector", mininterval=5)
+    tables = (_predictions(training, tests(training), found) for training, found in zip(trainings, results))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -236,6 +230,16 @@ def _predict(
     if not all(((each >= 0) & (each <= 1)).all() for each in probabilities):  # neither does a NaN lie there
         raise ValueError(f"detector {detector!r}: expected probabilities between 0 and 1")
     return probabilities
+
+
+def _predictions(training: _Training, tests: list[Windows], probabilities: list[np.ndarray]) -> pd.DataFrame:
+    """One training's part of what `cross_validate` returns."""
+    tables = []
+    for (protocol, person), windows, probability in zip(training.tests, tests, probabilities):
+        about = {"detector": training.detector, "protocol": protocol, "subject": person, "seed": training.seed}
+        said = {"window": np.arange(len(windows)), "label": windows.labels, "probability": probability}
+        tables.append(pd.DataFrame(about | said))
+    return pd.concat(tables)
 
 
 def _use_one_core() -> None:
