@@ -77,9 +77,9 @@ def test_windows_of_any_allowed_length_are_looked_at(window_seconds):
 @pytest.mark.parametrize(
     ("build", "fault"),
     [
-        (own_detectors.no_network, "own_detectors:no_network returned a list: expected a Keras model"),
-        (own_detectors.two_outputs, r"own_detectors:two_outputs: .* shape \(None, 2\): expected \(None, 1\)"),
-        (own_detectors.output_each_second, r"own_detectors:output_each_second: .* shape \(None, 16, 1\)"),
+        (own_detectors.no_network, "no_network returned a list: expected a Keras model"),
+        (own_detectors.two_outputs, r"two_outputs: .* shape \(1, 2\): expected \(1, 1\)"),
+        (own_detectors.output_each_second, r"output_each_second: .* shape \(1, 16, 1\)"),
     ],
 )
 def test_what_is_no_detector_is_refused_by_name(make_toy_windows, build, fault):
@@ -154,7 +154,8 @@ def test_the_promise_is_taken_at_the_steps_of_a_detector_and_kept(make_toy_windo
     train_private(name, make_toy_windows(), promise, seed=0)
     (gradient,) = made
     assert gradient.steps == gradient.promise.steps == steps
-    own = {"steps": steps, "clip_norm": PRIVATE_DETECTORS[name].clip_norm}
+    own = {"steps": steps, "sampling_probability": networks.PRIVATE_SAMPLING}
+    own["clip_norm"] = PRIVATE_DETECTORS[name].clip_norm
     assert gradient.promise == replace(promise, **own)  # all else as promised
     with pytest.raises(RuntimeError, match="promised steps"):
         gradient()
@@ -226,12 +227,13 @@ def test_where_nobody_is_drawn_other_windows_lead_to_the_same_weights(make_toy_w
     monkeypatch.setattr(Promise, "noise_multiplier", 1e-9)
     windows = make_toy_windows()
     others = replace(make_toy_windows(seed=9), labels=1 - windows.labels)
-    never = Promise("subject", sampling_probability=1e-12)
-    blind = [trained_weights(name, each, never) for each in (windows, others)]
+    promise = Promise("subject")
+    monkeypatch.setattr(networks, "PRIVATE_SAMPLING", 1e-12)
+    blind = [trained_weights(name, each, promise) for each in (windows, others)]
     np.testing.assert_array_equal(*blind)
     assert not np.array_equal(blind[0], start(name, windows))  # the noise did move them
-    always = replace(never, sampling_probability=1.0)
-    assert not np.array_equal(*(trained_weights(name, each, always) for each in (windows, others)))
+    monkeypatch.setattr(networks, "PRIVATE_SAMPLING", 1.0)
+    assert not np.array_equal(*(trained_weights(name, each, promise) for each in (windows, others)))
 
 
 @pytest.mark.parametrize("name", PRIVATE_DETECTORS)
