@@ -1,6 +1,7 @@
 """How detectors are tested: on people who gave nothing to what they learned from, but for one protocol marked leaky."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -188,7 +189,10 @@ def cross_validate(
         initializer=_use_one_core,
     )
     results = tqdm(parallel(calls), "detectors", len(trainings), unit="detector", mininterval=5)
-    tables = (_predictions(training, tests(training), found) for training, found in zip(trainings, results))
+    with warnings.catch_warnings():
+        # Each training leaves some of TensorFlow's memory behind, and joblib replaces a process that holds too much.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
+        tables = [_predictions(training, tests(training), found) for training, found in zip(trainings, results)]
     return pd.concat(tables, ignore_index=True)
 
 
