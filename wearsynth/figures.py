@@ -395,7 +395,7 @@ def _roc_curves(rows: pd.DataFrame) -> np.ndarray:
     for _, of_person in rows.groupby("subject", sort=False):
         by_seed = [roc_curve(test["label"], test["probability"])[:2] for _, test in of_person.groupby("seed")]
         curves.append(np.mean([np.interp(FALSE_POSITIVE_RATES, *curve) for curve in by_seed], axis=0))
-    return np.round(curves, 9)  # rates equal but for rounding have no bootstrap interval
+    return np.array(curves)
 
 
 def _roc(ax: Axes, curves: np.ndarray, colour: str) -> None:
