@@ -3,6 +3,7 @@
 python run.py                                on simulated recordings
 python run.py --recordings DIR               on real ones, in WESAD's layout (DIR/S2/S2.pkl ...)
 python run.py -p epsilon 10 -p folds S2,S5   with other parameters than the notebooks' own
+python run.py --from RUN -p detectors cnn_lstm   from what another run has finished
 """
 
 import argparse
@@ -12,21 +13,25 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
+from jupyter_core.utils import run_sync
+from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
 from wearsynth import windows
 from wearsynth.detector import choose_detectors, source_files
 from wearsynth.privacy import Promise, read_epsilons
 from wearsynth.recordings import RecordingError, find_recordings
-from wearsynth.report import result_table, write_report
 from wearsynth.runs import RunFolder, fingerprint
 
 ROOT = Path(__file__).resolve().parent
@@ -68,9 +73,17 @@ def main(arguments: list[str] | None = None) -> int:
         given = PRESETS[options.preset] | read_values(options.p, notebooks)
         parameters = defaults(notebooks) | given
         check(parameters, options.recordings)
+        others = [finished_run(path) for path in options.start_from]
         folder = RunFolder((options.out or ROOT / "runs" / run_name(options)).resolve())
         parameters |= {"run_folder": str(folder.path), "recordings": str(options.recordings or "")}
-        run_chain(folder, notebooks, parameters)
+        with folder.alone():
+            if not folder.metrics_file.exists():
+                folder.forget_notebooks()
+                folder.start_from(others)
+            if options.prepare:
+                prepare(folder, notebooks, parameters)
+                return 0
+            run_chain(folder, notebooks, parameters)
     except (BadInput, RecordingError) as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2
@@ -95,6 +108,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--preset", choices=PRESETS, default="default", help="smoke: tiny, to see that everything works"
+    )
+    parser.add_argument(
+        "--from",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        dest="start_from",
+        help="run folder whose finished work this run takes over, unless it has begun; may be given more than once",
+    )
+    parser.add_argument(
+        "--prepare", action="store_true", help="make the table and the windows only, for other runs to start from"
     )
     parser.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook's parameter"
@@ -138,10 +163,7 @@ def check(parameters: dict[str, Any], recordings: Path | None) -> None:
         for name, least in AT_LEAST.items():
             if parameters[name] < least:
                 raise ValueError(f"{name}={parameters[name]}: expected at least {least}")
-        if recordings:
-            people = [path.stem for path in find_recordings(recordings)]
-        else:
-            people = [f"S{2 + number}" for number in range(parameters["simulated_people"])]
+        people = everybody(parameters, recordings)
         if len(people) < 3:
             raise ValueError(
                 f"{recordings}: recordings of {len(people)} people; the evaluation compares people: give 3 or more"
@@ -153,9 +175,25 @@ def check(parameters: dict[str, Any], recordings: Path | None) -> None:
         raise BadInput(str(error)) from None
 
 
+def everybody(parameters: dict[str, Any], recordings: Path | None) -> list[str]:
+    """Names the people of a run; raises RecordingError for a folder without recordings."""
+    if recordings:
+        return [path.stem for path in find_recordings(recordings)]
+    return [f"S{2 + number}" for number in range(parameters["simulated_people"])]
+
+
+def finished_run(path: Path) -> RunFolder:
+    """Returns a run folder to start from; raises BadInput for one that has nothing to give."""
+    if not RunFolder(path).metrics_file.exists():
+        raise BadInput(f"--from {path}: no run has been there; expected a run folder, with its metrics.json")
+    return RunFolder(path.resolve())
+
+
 def run_name(options: argparse.Namespace) -> str:
     """A folder name that tells what was run."""
     source = options.recordings.name if options.recordings else "simulated"
+    if options.prepare:
+        source += "-prepared"
     name = "-".join([source, options.preset, *(f"{name}={value}" for name, value in sorted(options.p))])
     return re.sub(r"[^\w.,=-]", "_", name)[:200]  # what every file system takes
 
@@ -164,30 +202,70 @@ class ChainError(RuntimeError):
     """A notebook did not reach its end."""
 
 
+def prepare(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[str, Any]) -> None:
+    """Does the first notebook's work, and cuts the windows: what runs on the same recordings have in common."""
+    first, *_ = notebooks.items()
+    run_notebooks(folder, dict([first]), parameters)
+    folder.prepare_windows(*(parameters[name] for name in ("signals", "scaling", "window_seconds", "hop_seconds")))
+    print(f"prepared for other runs: --from {folder.path}")
+
+
 def run_chain(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[str, Any]) -> None:
-    """Executes the notebooks in order, leaving out those that are finished and whose inputs are what they were."""
+    """Executes the notebooks in order, and writes the report."""
+    from wearsynth.report import write_report  # takes a second to import, and refusals should come at once
+
+    if not parameters["share"]:  # nothing to evaluate, and nothing to report on
+        notebooks = {path: declared for path, declared in notebooks.items() if path.stem != "04-Evaluation"}
+    run_notebooks(folder, notebooks, parameters)
+    folder.record("run", {"parameters": parameters, "versions": {name: version(name) for name in PACKAGES}})
+    if parameters["share"]:
+        write_report(folder)
+
+
+def run_notebooks(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[str, Any]) -> None:
+    """Executes notebooks in order, leaving out those that are finished and whose inputs are what they were."""
     recordings = Path(parameters["recordings"]) if parameters["recordings"] else None
     stats = [path.stat() for path in find_recordings(recordings)] if recordings else []
     key = fingerprint([(stat.st_size, stat.st_mtime_ns) for stat in stats])
-    for number, (notebook, declared) in enumerate(notebooks.items(), start=1):
-        own = {name: parameters[name] for name in declared}
-        sources = [file for name in choose_detectors(own.get("detectors", "cnn")) for file in source_files(name)]
-        key = fingerprint(key, notebook, sorted(own.items()), *sources)
-        if folder.is_finished(notebook.stem, key):
-            print(f"[{number}/{len(notebooks)}] {notebook.stem}: finished before", flush=True)
-            continue
-        print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)
-        start = time.monotonic()
-        execute(notebook, folder, own)
-        seconds = time.monotonic() - start
-        folder.record("run", {"seconds": folder.metrics["run"].get("seconds", {}) | {notebook.stem: round(seconds, 1)}})
-        folder.mark_finished(notebook.stem, key)
-    folder.record("run", {"parameters": parameters, "versions": {name: version(name) for name in PACKAGES}})
-    write_report(folder)
+    with one_kernel() as kernel:
+        for number, (notebook, declared) in enumerate(notebooks.items(), start=1):
+            own = {name: parameters[name] for name in declared}
+            sources = [file for name in choose_detectors(own.get("detectors", "cnn")) for file in source_files(name)]
+            # Where the run folder lies changes nothing: it may have been moved, or its work taken over from another.
+            key = fingerprint(key, notebook, sorted((own | {"run_folder": None}).items()), *sources)
+            if folder.is_finished(notebook.stem, key):
+                print(f"[{number}/{len(notebooks)}] {notebook.stem}: finished before", flush=True)
+                continue
+            print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)
+            start = time.monotonic()
+            execute(notebook, folder, own, kernel)
+            seconds = folder.metrics["run"].get("seconds", {}) | {notebook.stem: round(time.monotonic() - start, 1)}
+            folder.record("run", {"seconds": seconds})
+            folder.mark_finished(notebook.stem, key)
 
 
-def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> None:
+@contextmanager
+def one_kernel() -> Iterator[AsyncKernelManager]:
+    """Gives the kernel of a run, not yet started: one process for all notebooks, as their imports take long."""
+    with tempfile.TemporaryDirectory() as sockets:
+        # Sockets that only this user can reach, instead of TCP ports; each run's own, or another's kernel may answer.
+        local = {"transport": "ipc", "ip": f"{sockets}/kernel"} if os.name == "posix" else {}
+        kernel = AsyncKernelManager(kernel_name="python3", **local)
+        try:
+            yield kernel
+        finally:
+            if kernel.has_kernel:
+                run_sync(kernel.shutdown_kernel)(now=True)
+
+
+def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any], kernel: AsyncKernelManager) -> None:
     """Executes one notebook into the run folder, its output streamed.
+
+    Args:
+        notebook: the notebook.
+        folder: the run folder.
+        parameters: all of its parameters.
+        kernel: which it finds as if newly started, but for modules that were imported before.
 
     Raises:
         ChainError: a cell failed; tells which, and where to look.
@@ -195,10 +273,10 @@ def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> No
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     target = folder.path / notebook.name
-    sockets = tempfile.TemporaryDirectory()
-    # Sockets that only this user can reach, instead of TCP ports; each run's own, or another's kernel may answer.
-    local = {"transport": "ipc", "ip": f"{sockets.name}/kernel"} if os.name == "posix" else {}
+    options = {"km": kernel, "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]}  # failures arrive as exceptions
     try:
+        forget = nbformat.v4.new_code_cell("%reset -f\nget_ipython().execution_count = 1")
+        NotebookClient(nbformat.v4.new_notebook(cells=[forget]), **options).execute(cwd=str(ROOT))
         papermill.execute_notebook(
             str(notebook),
             str(target),
@@ -208,8 +286,7 @@ def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> No
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            config=Config(KernelManager=local),
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # failures arrive as exceptions
+            **options,
         )
     except PapermillExecutionError as error:
         if error.ename == RecordingError.__name__:
@@ -218,12 +295,12 @@ def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any]) -> No
         raise ChainError(f"{notebook.stem}, cell {error.exec_count}: {error.ename}: {reason}; see {target}") from None
     except DeadKernelError:
         raise ChainError(f"{notebook.stem}: its kernel died, most often for want of memory; see {target}") from None
-    finally:
-        sockets.cleanup()
 
 
 def print_results(folder: RunFolder) -> None:
     """Prints the result table and where everything lies."""
+    from wearsynth.report import result_table
+
     print(f"\nOn {folder.kind} recordings, mean over held-out people:\n")
     print(result_table(folder.metrics["detection"]).to_string(), end="\n\n")
     for what, path in {
@@ -232,16 +309,27 @@ def print_results(folder: RunFolder) -> None:
         "synthetic windows": folder.synthetic,
         "figures": folder.figures,
     }.items():
-        print(f"{what:>18}  {path}")
+        if path.exists():
+            print(f"{what:>18}  {path}")
 
 
 def _convert(name: str, text: str, parameter: dict) -> Any:
-    kind = {"int": int, "float": float, "str": str}[parameter["inferred_type_name"]]
+    read, expected = {
+        "bool": (_read_bool, "true or false"),
+        "int": (int, "a whole number"),
+        "float": (float, "a number"),
+        "str": (str, "text"),
+    }[parameter["inferred_type_name"]]
     try:
-        return kind(text)
+        return read(text)
     except ValueError:
-        expected = {int: "a whole number", float: "a number"}[kind]
         raise BadInput(f"{name}={text!r}: expected {expected}") from None
+
+
+def _read_bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError
+    return text.lower() == "true"
 
 
 def _unquoted(source: str) -> str:

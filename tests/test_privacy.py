@@ -16,9 +16,9 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr, logsumexp
 from scipy.stats import binom, norm
 
+from wearsynth.files import write_json
 from wearsynth.privacy import Promise, compose, cross_check, mixture_divergence, statement
 from wearsynth.report import statement_text
-from wearsynth.runs import write_json
 
 # Budgets above 2 take the accountant seconds each; these take parts of one.
 PROMISES = [

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from wearsynth import cgan, detector, networks, protocols
+from wearsynth import cgan, detector, estimators, networks, protocols
 from wearsynth.detector import Detector
 from wearsynth.privacy import Promise
 from wearsynth.protocols import PROTOCOLS, Folds, check_people, cross_validate
@@ -360,7 +360,7 @@ def test_the_held_out_persons_recording_reaches_no_weight(tables, trainings, mon
     """
     monkeypatch.setattr(Promise, "noise_multiplier", 1.0)  # any will do, and calibrating takes seconds
     monkeypatch.setattr(networks, "PRIVATE_STEPS", 4)
-    monkeypatch.setattr(detector, "random_forest", clone(detector.random_forest).set_params(n_estimators=10))
+    monkeypatch.setattr(estimators, "random_forest", clone(estimators.random_forest).set_params(n_estimators=10))
     clean, poisoned = (
         everything_trained(table, trainings, tmp_path / name) for name, table in zip(("clean", "poisoned"), tables)
     )

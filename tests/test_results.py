@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from wearsynth import results
-from wearsynth.runs import RunFolder, write_json
+from wearsynth.files import write_json
+from wearsynth.runs import RunFolder
 from wearsynth.scores import SCORES, bootstrap_interval
 
 PEOPLE = ("S2", "S6", "S7", "S9", "S11")

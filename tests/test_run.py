@@ -12,7 +12,8 @@ import papermill
 import pytest
 
 import run
-from wearsynth.runs import EVERYONE, RunFolder, write_json
+from wearsynth.files import write_json
+from wearsynth.runs import EVERYONE, RunFolder
 from wearsynth.scores import SCORES, score_table
 
 PEOPLE = ["S2", "S3", "S4"]
@@ -51,6 +52,7 @@ def one_line(capsys) -> str:
         (("signals", "all"), "'published' or 'extended'"),
         (("scaling", "none"), "'subject' or 'public'"),
         (("folds", "S2,S99"), "'S99'"),
+        (("share", "maybe"), "share='maybe': expected true or false"),
         (("detector_epochs", "0"), "expected at least 1"),
         (("detectors", "cnn,cmm"), "detector 'cmm': expected cnn, cnn_lstm"),
         (("detectors", "nowhere:at_all"), "detector 'nowhere:at_all': cannot be made"),
@@ -179,7 +181,7 @@ def test_finished_steps_are_not_repeated(chain, monkeypatch, capsys):
     marks = {path: path.read_bytes() for path in (folder.path / "data" / "finished").iterdir()}
     assert run.main([*arguments, "-p", "detector_epochs", "4"]) == 0 and executed == ["05-Stress_Detection"]
     executed.clear()
-    assert run.main([*arguments, "-p", "seed", "1"]) == 0 and executed == list(RunFolder.NOTEBOOKS)
+    assert run.main([*arguments, "-p", "seed", "1"]) == 0 and executed == list(RunFolder.NOTEBOOKS[1:])
     for path, content in marks.items():
         path.write_bytes(content)
 
@@ -187,14 +189,14 @@ def test_finished_steps_are_not_repeated(chain, monkeypatch, capsys):
 def test_killed_run_is_taken_up_where_it_stopped(tmp_path, monkeypatch):
     executed = []
 
-    def execute(notebook, folder, parameters):
+    def execute(notebook, folder, parameters, kernel):
         if notebook.stem == "03-Generator" and executed.count(notebook.stem) == 0:
             executed.append(notebook.stem)
             raise KeyboardInterrupt
         executed.append(notebook.stem)
 
     monkeypatch.setattr(run, "execute", execute)
-    monkeypatch.setattr(run, "write_report", lambda folder: None)
+    monkeypatch.setattr("wearsynth.report.write_report", lambda folder: None)
     monkeypatch.setattr(run, "print_results", lambda folder: None)
     write_json(tmp_path / "metrics.json", {"run": {}})
     assert run.main(["--out", str(tmp_path)]) == 130
@@ -211,12 +213,9 @@ def test_failing_notebook_is_named_with_its_cell(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="local sockets need POSIX")
-def test_runs_at_the_same_time_do_not_share_a_kernels_sockets(tmp_path, monkeypatch):
-    configs = []
-    monkeypatch.setattr(papermill, "execute_notebook", lambda *args, config, **kwargs: configs.append(config))
-    for name in ("one", "other"):
-        run.execute(Path("01-Data.ipynb"), RunFolder(tmp_path / name), {})
-    assert len({config.KernelManager.ip for config in configs}) == 2
+def test_runs_at_the_same_time_do_not_share_a_kernels_sockets():
+    with run.one_kernel() as one, run.one_kernel() as other:
+        assert one.transport == other.transport == "ipc" and one.ip != other.ip
 
 
 def test_a_changed_detector_of_the_users_own_is_tested_again(tmp_path, monkeypatch):
@@ -225,7 +224,7 @@ def test_a_changed_detector_of_the_users_own_is_tested_again(tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     executed = []
     monkeypatch.setattr(run, "execute", lambda notebook, *_: executed.append(notebook.stem))
-    monkeypatch.setattr(run, "write_report", lambda folder: None)
+    monkeypatch.setattr("wearsynth.report.write_report", lambda folder: None)
     monkeypatch.setattr(run, "print_results", lambda folder: None)
     out = tmp_path / "run"
     write_json(out / "metrics.json", {"run": {}})

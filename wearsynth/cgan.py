@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from wearsynth.clipping import clipped_sum
 from wearsynth.dpsgd import PrivateGradient
+from wearsynth.files import replacing, write_json
+from wearsynth.parallel import cores, one_core_each
 from wearsynth.privacy import Promise
 from wearsynth.windows import Windows
 
@@ -149,8 +151,8 @@ class Training:
 
     def save(self, folder: Path) -> None:
         """Writes weights and description into `folder`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.generator.model.save_weights(folder / "generator.weights.h5")
+        with replacing(folder / "generator.weights.h5") as draft:
+            self.generator.model.save_weights(draft)
         description = {
             "signals": self.generator.signals,
             "window_seconds": self.generator.window_seconds,
@@ -158,7 +160,7 @@ class Training:
             "seeded": self.seeded,
             "fake_loss": self.fake_loss.round(4).tolist(),
         }
-        (folder / "training.json").write_text(json.dumps(description))
+        write_json(folder / "training.json", description)
 
     @classmethod
     def load(cls, folder: Path) -> "Training":
@@ -170,12 +172,36 @@ class Training:
         return cls(generator, description["steps"], description["seeded"], np.array(description["fake_loss"]))
 
 
+def train_all(names: Sequence[str], windows: Windows, promise: Promise, seed: int, folder: Path) -> Iterator[str]:
+    """Trains a generator for each name, several side by side, and saves it; other arguments as of `train`.
+
+    Args:
+        names: of the people to leave out; a name that is nobody's leaves out none.
+        windows: everybody's.
+        folder: each training goes into the one of its name in it.
+
+    Yields:
+        Each name, as soon as its generator is saved.
+    """
+    arguments = (
+        (windows.without(name), promise, seed, folder / name, name if min(len(names), cores()) == 1 else None)
+        for name in names
+    )
+    for saved in one_core_each(_train_and_save, arguments, len(names), "generator", in_order=False):
+        yield saved.name
+
+
+def _train_and_save(windows: Windows, promise: Promise, seed: int, folder: Path, name: str | None) -> Path:
+    train(windows, promise, seed, name=name).save(folder)
+    return folder
+
+
 def train(
     windows: Windows,
     promise: Promise,
     seed: int,
     noise_seed: int | None = None,
-    name: str = "",
+    name: str | None = "",
     mechanism: Callable[..., PrivateGradient] = PrivateGradient,
 ) -> Training:
     """Trains a conditional GAN whose discriminator sees the windows through DP-SGD only.
@@ -188,7 +214,7 @@ def train(
         promise: what is promised.
         seed: governs first weights and latent draws, and without privacy the sample, too.
         noise_seed: for tests; noise and sample from a seed protect nobody.
-        name: stands before the progress line.
+        name: stands before the progress line; None for no such line.
         mechanism: makes what reads the real windows; another one is for those who audit it.
     """
     window_seconds, n_signals = windows.values.shape[1:]
@@ -209,7 +235,7 @@ def train(
     )
     public_half = _PublicHalf(generator, discriminator, promise.clip_norm)
     fake_loss = np.zeros(promise.steps)
-    with tqdm(range(promise.steps), desc=name, mininterval=5, unit="step") as progress:
+    with tqdm(range(promise.steps), desc=name, mininterval=5, unit="step", disable=name is None) as progress:
         for step in progress:
             # Only public numbers are shown: losses on real windows, and how many were clipped, are private.
             fake_loss[step] = public_half.step(real_half())

@@ -12,23 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from wearsynth.windows import Windows
 
 DETECTORS = {
     "cnn": "wearsynth.networks:cnn",
     "cnn_lstm": "wearsynth.networks:cnn_lstm",
-    "logistic_regression": "wearsynth.detector:logistic_regression",
-    "random_forest": "wearsynth.detector:random_forest",
+    "logistic_regression": "wearsynth.estimators:logistic_regression",
+    "random_forest": "wearsynth.estimators:random_forest",
 }
-
-logistic_regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-random_forest = RandomForestClassifier(n_estimators=300)
 
 
 def simple_features(values: np.ndarray) -> np.ndarray:
@@ -85,11 +77,13 @@ def train(name: str, windows: Windows, seed: int, epochs: int) -> Detector:
     found = find(name)
     windows = balanced(windows, seed)
     if hasattr(found, "predict_proba"):
+        from sklearn.base import clone  # like TensorFlow below, it takes seconds to import
+
         estimator = clone(found)
         random = [parameter for parameter in estimator.get_params() if parameter.split("__")[-1] == "random_state"]
         estimator.set_params(**dict.fromkeys(random, seed))
         return Detector(estimator.fit(simple_features(windows.values), windows.labels), simple_features)
-    from wearsynth.networks import train_network  # takes seconds to import, and not every detector needs it
+    from wearsynth.networks import train_network
 
     return train_network(found, windows, seed, epochs)
 

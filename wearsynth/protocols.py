@@ -1,7 +1,5 @@
 """How detectors are tested: on people who gave nothing to what they learned from, but for one protocol marked leaky."""
 
-import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +8,9 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from wearsynth.detector import source_files, train
+from wearsynth.parallel import one_core_each
 from wearsynth.privacy import Promise
 from wearsynth.runs import fingerprint
 from wearsynth.windows import Windows, concatenate
@@ -65,7 +63,7 @@ class Folds:
         real: everybody's windows for training.
         test: everybody's windows for tests; these do not overlap.
         synthetic: held-out person -> windows of a generator that never saw that person.
-        shared: windows of the generator that saw everybody.
+        shared: windows of the generator that saw everybody; None where there is none.
 
     Raises:
         ValueError: there are fewer than two people, a held-out one has windows of one class only, or windows differ in
@@ -75,17 +73,23 @@ class Folds:
     real: Windows
     test: Windows
     synthetic: dict[str, Windows]
-    shared: Windows
+    shared: Windows | None
 
     def __post_init__(self):
         check_people(self.real, self.test, list(self.synthetic))
         synthetic = {f"synthetic without {name}": windows for name, windows in self.synthetic.items()}
-        for name, windows in {"test": self.test, **synthetic, "synthetic": self.shared}.items():
+        shared = {} if self.shared is None else {"synthetic": self.shared}
+        for name, windows in {"test": self.test, **synthetic, **shared}.items():
             if (windows.signals, windows.values.shape[1:]) != (self.real.signals, self.real.values.shape[1:]):
                 raise ValueError(
                     f"windows {name!r} have {windows.values.shape[1]} s of {', '.join(windows.signals)}: expected "
                     f"{self.real.values.shape[1]} s of {', '.join(self.real.signals)}; run 02-Model and 03-Generator"
                 )
+
+    @property
+    def protocols(self) -> list[str]:
+        """Those of PROTOCOLS that these windows allow: the leaky one takes a generator that saw everybody."""
+        return [name for name, protocol in PROTOCOLS.items() if not (protocol.leaky and self.shared is None)]
 
     def training_windows(self, trained_on: str, held_out: str) -> Windows:
         """What a detector is trained on when `held_out` is tested; `trained_on` as in Protocol."""
@@ -169,8 +173,8 @@ def cross_validate(
         return [folds.test_windows(PROTOCOLS[protocol].tested_on, person) for protocol, person in training.tests]
 
     # Windows are put together when their turn comes: all at once would fill the memory.
-    calls = (
-        joblib.delayed(predict)(
+    arguments = (
+        (
             training.detector,
             folds.training_windows(training.trained_on, training.held_out),
             training.seed,
@@ -181,18 +185,8 @@ def cross_validate(
         )
         for training in trainings
     )
-    parallel = joblib.Parallel(
-        min(joblib.cpu_count(), len(trainings)),
-        return_as="generator",
-        batch_size=1,  # or quick ones would be followed by a long queue of slow ones in one process
-        max_nbytes=None,  # or large arrays would be mapped, and known by another key than within this process
-        initializer=_use_one_core,
-    )
-    results = tqdm(parallel(calls), "detectors", len(trainings), unit="detector", mininterval=5)
-    with warnings.catch_warnings():
-        # Each training leaves some of TensorFlow's memory behind, and joblib replaces a process that holds too much.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
-        tables = [_predictions(training, tests(training), found) for training, found in zip(trainings, results)]
+    results = one_core_each(predict, arguments, len(trainings), "detector")
+    tables = [_predictions(training, tests(training), found) for training, found in zip(trainings, results)]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -244,8 +238,3 @@ def _predictions(training: _Training, tests: list[Windows], probabilities: list[
         said = {"window": np.arange(len(windows)), "label": windows.labels, "probability": probability}
         tables.append(pd.DataFrame(about | said))
     return pd.concat(tables)
-
-
-def _use_one_core() -> None:
-    """Keeps one of several processes from what the others need; all libraries but TensorFlow are limited by joblib."""
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "CUDA_VISIBLE_DEVICES": "-1"}

@@ -4,18 +4,18 @@ A recording that is not what it should be is refused here, in one line that name
 so that nothing downstream has to look twice at its input.
 """
 
-import os
 import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import neurokit2
 import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, resample, sosfiltfilt
 from tqdm import tqdm
+
+from wearsynth.files import replacing
 
 SIGNALS = ("BVP", "EDA", "ACC_x", "ACC_y", "ACC_z", "TEMP", "HR", "BVP_amplitude", "ACC_movement")
 CONDITIONS = {0: "transient", 1: "baseline", 2: "stress", 3: "amusement", 4: "meditation"}
@@ -297,6 +297,8 @@ def heart_rate(bvp: np.ndarray) -> np.ndarray:
     # does, would stay below it in favour of loud movement elsewhere. So every minute is brought to the same power.
     power = uniform_filter1d(pulse**2, size=MEDIAN_SECONDS * BVP_RATE)
     level = np.sqrt(np.maximum(power, 1e-6 * power.max() + np.finfo(float).tiny))
+    import neurokit2  # takes a second to import, and who reads a finished table does without
+
     peaks = neurokit2.ppg_findpeaks(pulse / level, sampling_rate=BVP_RATE, method="elgendi")["PPG_Peaks"]
     rates = 60 * BVP_RATE / np.diff(peaks)
     slowest, fastest = PLAUSIBLE_RATES
@@ -332,12 +334,9 @@ def save_table(table: pd.DataFrame, path: str | Path) -> None:
         table: as from `read_table`.
         path: where to write; folders above it are made.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
-    # eight digits: TEMP moves by a degree or two around 34, and models see it scaled to that range
-    table.to_csv(unfinished, index=False, float_format="%.8g")
-    unfinished.replace(path)
+    with replacing(Path(path)) as draft:
+        # eight digits: TEMP moves by a degree or two around 34, and models see it scaled to that range
+        table.to_csv(draft, index=False, float_format="%.8g")
 
 
 def load_table(path: str | Path) -> pd.DataFrame:

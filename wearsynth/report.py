@@ -116,17 +116,24 @@ neighbours are {privacy["neighbours"]}.
 Kept by {privacy["steps"]} steps of DP-SGD with noise multiplier {privacy["noise_multiplier"]:.4g},
 clip norm {privacy["clip_norm"]:g} and Poisson sampling at {privacy["sampling_probability"]:g}{most}; clipped by
 {privacy["engine"]}; accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
-
-The same training reckoned by others: Renyi's accountant (RDP), another upper bound, says epsilon
-{privacy["cross_check"]["rdp_epsilon"]:.3g} for a {unit}. tensorflow-privacy, for which a {unit} is an *example* and a
-person a *user*, says what follows; its lines for Poisson sampling are the ones that hold here, as units were drawn so.
-
-```text
-{privacy["cross_check"]["tensorflow_privacy"]}```
-
+{_cross_check(privacy)}
 Outside the guarantee:
 
 {outside}
+"""
+
+
+def _cross_check(privacy: dict[str, Any]) -> str:
+    said, unit = privacy["cross_check"], privacy["unit"]
+    if said is None:
+        return ""
+    return f"""
+The same training reckoned by others: Renyi's accountant (RDP), another upper bound, says epsilon
+{said["rdp_epsilon"]:.3g} for a {unit}. tensorflow-privacy, for which a {unit} is an *example* and a
+person a *user*, says what follows; its lines for Poisson sampling are the ones that hold here, as units were drawn so.
+
+```text
+{said["tensorflow_privacy"]}```
 """
 
 

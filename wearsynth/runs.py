@@ -3,14 +3,19 @@
 `run.py` gives every run a folder of its own; stepping through the notebooks by hand, the checkout itself is one.
 """
 
+import fcntl
 import hashlib
 import json
-import math
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wearsynth.windows import Windows
+from wearsynth.files import write_json
+from wearsynth.recordings import load_table
+from wearsynth.windows import Windows, make_windows
 
 EVERYONE = "everyone"  # the generator that is shared: trained on all people, beside those that leave one out
 PACKAGE = Path(__file__).parent
@@ -35,6 +40,7 @@ class RunFolder:
         self.synthetic = self.path / "data" / "syn" / "cgan"
         self.detectors = self.path / "data" / "detectors"
         self.predictions = self.detectors / "predictions.csv"
+        self.detector_cache = self.detectors / "cache"
         self.figures = self.path / "figures"
         self.metrics_file = self.path / "metrics.json"
 
@@ -65,6 +71,53 @@ class RunFolder:
         self.figures.mkdir(parents=True, exist_ok=True)
         figure.savefig(self.figures / f"{name}.png", bbox_inches="tight")
 
+    def prepare_windows(
+        self, signals: str, scaling: str, window_seconds: int, hop_seconds: int
+    ) -> tuple[Windows, Windows]:
+        """Cuts the table into windows, unless that is finished: parameters as of `windows.make_windows`.
+
+        Returns:
+            Windows for training, and those for tests, which do not overlap.
+        """
+        key = fingerprint(self.table, signals, scaling, window_seconds, hop_seconds)
+        if not self.is_finished("windows", key):
+            table = load_table(self.table)
+            for path, hop in ((self.training_windows, hop_seconds), (self.test_windows, window_seconds)):
+                make_windows(table, signals, scaling, window_seconds, hop).save(path)
+            self.mark_finished("windows", key)
+        return Windows.load(self.training_windows), Windows.load(self.test_windows)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps another process out of this folder, or waits until the one that is at work in it has ended."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{self.path}: another process is at work here; waiting for its end", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def start_from(self, others: list["RunFolder"]) -> None:
+        """Takes over what other runs have finished; the last one counts where several have the same.
+
+        What is large is linked, not copied. No writer of such a file writes into the old one (see `files.replacing`).
+        """
+        for other in others:
+            large = {other.simulated_recordings, other.table.parent, other.training_windows.parent}
+            large |= {other.generators, other.detectors / "joblib"}
+
+            def take(source: str, target: str, large=large) -> None:
+                Path(target).unlink(missing_ok=True)
+                if large.isdisjoint(Path(source).parents):
+                    shutil.copy2(source, target)
+                else:
+                    _link(source, target)
+
+            ignored = shutil.ignore_patterns(".lock", "report.html")
+            shutil.copytree(other.path, self.path, copy_function=take, dirs_exist_ok=True, ignore=ignored)
+
     def is_finished(self, name: str, key: str) -> bool:
         """Whether the piece of work `name` is finished, and depended on exactly what `key` stands for."""
         mark = self._mark(name)
@@ -73,6 +126,11 @@ class RunFolder:
     def mark_finished(self, name: str, key: str) -> None:
         """Marks the piece of work `name` as finished; to be called after all that it writes is written."""
         write_json(self._mark(name), {"key": key})
+
+    def forget_notebooks(self) -> None:
+        """Makes all notebooks count as unfinished: without their numbers they are."""
+        for name in self.NOTEBOOKS:
+            self._mark(name).unlink(missing_ok=True)
 
     def _mark(self, name: str) -> Path:
         return self.path / "data" / "finished" / f"{name}.json"
@@ -91,32 +149,8 @@ def fingerprint(*parts: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def file_sha256(paths: list[Path]) -> str:
-    """Returns the SHA-256 of the files' contents, one behind the other, read in pieces."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    return digest.hexdigest()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON whole or not at all; an infinite number becomes the string 'inf', which JSON has no number for."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
-    os.replace(draft, path)
-
-
-def _plain(value: Any) -> Any:
-    """Turns NumPy's numbers and infinities into what JSON can hold."""
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system, or on one without links
+        shutil.copy2(source, target)

@@ -28,7 +28,6 @@ NeuroKit2's simulators hold rate and amplitude constant (`ppg_simulate`) or spac
 7. van Dooren et al. 2012, the arm sweats less than the palm: lower levels. doi 10.1016/j.physbeh.2012.01.020
 """
 
-import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +37,7 @@ import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 
+from wearsynth.files import replacing
 from wearsynth.recordings import ACC_RATE, ACC_UNITS_PER_G, BVP_RATE, EDA_RATE, LABEL_RATE, TEMP_RATE, Recording
 
 # What people differ in, drawn evenly between two ends. A response is the change at full arousal.
@@ -140,10 +140,8 @@ def write_cohort(folder: str | Path, n_subjects: int = 6, seed: int = 0) -> list
     for number in range(2, 2 + n_subjects):  # WESAD has no S1
         recording, _ = simulate_recording(f"S{number}", seed)
         path = Path(folder) / recording.subject / f"{recording.subject}.pkl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        unfinished.write_bytes(_pickled(recording))
-        unfinished.replace(path)
+        with replacing(path) as draft:
+            draft.write_bytes(_pickled(recording))
         paths.append(path)
     return paths
 

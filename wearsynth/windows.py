@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from wearsynth.files import replacing
+
 PUBLISHED = ("BVP", "EDA", "ACC_x", "ACC_y", "ACC_z", "TEMP")
 EXTENDED = (*PUBLISHED, "HR", "BVP_amplitude", "ACC_movement")
 SIGNALS = {"published": PUBLISHED, "extended": EXTENDED}
@@ -65,8 +67,8 @@ class Windows:
 
     def save(self, path: Path) -> None:
         """Writes the windows to an .npz file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, values=self.values, labels=self.labels, subjects=self.subjects, signals=self.signals)
+        with replacing(path) as draft:
+            np.savez(draft, values=self.values, labels=self.labels, subjects=self.subjects, signals=self.signals)
 
     @classmethod
     def load(cls, path: Path) -> "Windows":

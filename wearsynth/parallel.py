@@ -1,0 +1,55 @@
+"""Trainings side by side: each on one core, as many at a time as there are cores.
+
+That is fastest, for a step of so small a network leaves nothing for a second core to do, and it makes what comes out
+the same to the last bit, however many cores there are: numbers that several threads add up come in another order.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import joblib
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+
+def cores() -> int:
+    """How many cores this process may use; LOKY_MAX_CPU_COUNT in the environment sets a lower number."""
+    return joblib.cpu_count()
+
+
+def one_core_each(
+    function: Callable, arguments: Iterable[tuple], total: int, what: str, in_order: bool = True
+) -> Iterator[Any]:
+    """Calls a function once for each of the arguments, and yields what it returns.
+
+    Args:
+        function: to be called; with a single core or a single call in this very process, otherwise in others.
+        arguments: of each call; taken when its turn comes.
+        total: how many calls there are.
+        what: one of them in a word, for the progress line.
+        in_order: whether to yield in the order of the arguments, or whatever is finished first.
+    """
+    parallel = joblib.Parallel(
+        max(1, min(cores(), total)),
+        return_as="generator" if in_order else "generator_unordered",
+        batch_size=1,  # or quick ones would be followed by a long queue of slow ones in one process
+        max_nbytes=None,  # or large arrays would be mapped, and known by another key than within this process
+        initializer=_hide_gpus,
+    )
+    results = parallel(joblib.delayed(_on_one_core)(function, each) for each in arguments)
+    with warnings.catch_warnings():
+        # Each training leaves some of TensorFlow's memory behind, and joblib replaces a process that holds too much.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
+        yield from tqdm(results, f"{what}s", total, unit=what, mininterval=5)
+
+
+def _on_one_core(function: Callable, arguments: tuple) -> Any:
+    with threadpool_limits(1):  # TensorFlow has threads of its own: see __init__.py
+        return function(*arguments)
+
+
+def _hide_gpus() -> None:
+    """Keeps several processes from fighting for one GPU, of which the first would take all the memory."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
