@@ -1,14 +1,19 @@
 """A run's report: the five executed notebooks behind one summary page, in one file that needs no other."""
 
 import base64
+import io
 import math
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import nbformat
 import pandas as pd
+from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
 
+from wearsynth.files import replacing
 from wearsynth.privacy import Promise
 from wearsynth.runs import RunFolder
 
@@ -88,11 +93,80 @@ def write_report(folder: RunFolder) -> None:
                 cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         report.cells.extend(notebook.cells)
         report.metadata = notebook.metadata
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
-    page, _ = exporter.from_notebook_node(
-        report, resources={"metadata": {"name": f"wearsynth: {folder.kind} recordings"}}
+    _write_page(report, f"wearsynth: {folder.kind} recordings", folder.path / "report.html")
+
+
+def write_sweep_report(path: Path, table: pd.DataFrame, runs: list[Path], jobs: pd.DataFrame | None) -> None:
+    """Writes what came out of a sweep, and what it took, into one page.
+
+    Args:
+        path: of the page.
+        table: as `results.gather` makes it.
+        runs: the run folders, to be linked to.
+        jobs: one row a job: its `kind`, `seconds`, `peak_mb`; None where nobody has counted.
+    """
+    from wearsynth import figures  # imports much
+
+    kind, people = table.iloc[0][["recordings", "people"]]
+    shown = table[table["people"] == people]
+    parts = [f"# What budgets buy, on {kind} recordings", f"Held out, one after the other: {people}."]
+    for signals, unit in shown.loc[shown["unit"] != "none", ["signals", "unit"]].drop_duplicates().to_numpy():
+        points = budget_points(shown[shown["signals"] == signals], unit)
+        figure = figures.utility_privacy(points, kind)
+        parts += [f"## Unit {unit}, {signals} signals", _picture(figure, f"{unit}-{signals}")]
+    parts += ["## All results", "Mean over people with the 95 % interval over them.", _budget_table(shown).to_html()]
+    if jobs is not None:
+        parts += ["## What it took", job_table(jobs).to_html()]
+    links = [f"- [{run.name}]({os.path.relpath(run, path.parent)}/report.html)" for run in runs]
+    parts += ["## Runs", "Each with its notebooks and its privacy statement.", "\n".join(links)]
+    cell = nbformat.v4.new_markdown_cell("\n\n".join(parts))
+    _write_page(nbformat.v4.new_notebook(cells=[cell]), f"wearsynth: a sweep, {kind} recordings", path)
+
+
+def budget_points(table: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Lays out what each way to a detector costs in budget, as `utility_points` does, for runs of several budgets.
+
+    Args:
+        table: as `results.gather` makes it, of one group of people and one set of signals.
+        unit: of the budgets; what is not private has its place beside each.
+    """
+    main = table.loc[table["detector"] != "majority", "detector"].iloc[0]
+    ways = {
+        "majority": table["detector"] == "majority",
+        f"{main} on real windows, not private": (table["detector"] == main) & (table["protocol"] == "trtr"),
+        f"{main} on synthetic windows": (table["detector"] == main) & (table["protocol"] == "tstr"),
+        f"{main} on both": (table["detector"] == main) & (table["protocol"] == "augmented"),
+    }
+    private = table[(table["generator"] == "none") & (table["unit"] != "none")]
+    ways |= {f"{name} on real windows": private["detector"] == name for name in private["detector"].unique()}
+    table = table[table["unit"].isin(["none", unit])]
+    columns = {"mean": "", "low": "_low", "high": "_high"}
+    scores = [name.removesuffix("_low") for name in table if name.endswith("_low")]
+    points = [
+        {"detector": way, "epsilon": float(row["epsilon"]), "score": score}
+        | {name: row[score + ending] for name, ending in columns.items()}
+        for way, chosen in ways.items()
+        for _, row in table[chosen.reindex(table.index, fill_value=False)].iterrows()
+        for score in scores
+    ]
+    return pd.DataFrame(points)
+
+
+def job_table(jobs: pd.DataFrame) -> pd.DataFrame:
+    """Condenses what the jobs of a sweep took: one row a kind of job.
+
+    Args:
+        jobs: one row a job: its `kind`, `seconds`, `peak_mb`.
+    """
+    kinds = jobs.groupby("kind", sort=False)
+    return pd.DataFrame(
+        {
+            "jobs": kinds.size(),
+            "seconds, median": kinds["seconds"].median().round(),
+            "seconds, sum": kinds["seconds"].sum().round(),
+            "peak memory, MB": kinds["peak_mb"].max().round(),
+        }
     )
-    (folder.path / "report.html").write_text(page, encoding="utf-8")
 
 
 def statement_text(privacy: dict[str, Any]) -> str:
@@ -176,6 +250,35 @@ def _with_interval(record: dict[str, Any], score: str) -> str:
     return f"{mean:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
+def _budget_table(table: pd.DataFrame) -> pd.DataFrame:
+    index = ["signals", "unit", "epsilon", "generator", "detector", "protocol"]
+    shown = table[[*index, "seeds"]].copy()
+    for score in ("accuracy", "f1_stress", "auroc"):
+        interval = (
+            " [" + table[f"{score}_low"].map("{:.3f}".format) + ", " + table[f"{score}_high"].map("{:.3f}]".format)
+        )
+        shown[score] = table[score].map("{:.3f}".format) + interval.where(table[f"{score}_low"].notna(), "")
+    for name in ("c2st_auroc", "psd_ratio", "acf_ratio"):
+        shown[name] = table[name].map("{:.2f}".format).where(table[name].notna(), "")
+    return shown.set_index(index)
+
+
 def _embedded(folder: RunFolder, name: str) -> str:
-    picture = base64.b64encode((folder.figures / f"{name}.png").read_bytes()).decode()
-    return f'<img alt="{name}" src="data:image/png;base64,{picture}">'
+    return _img((folder.figures / f"{name}.png").read_bytes(), name)
+
+
+def _picture(figure: Figure, name: str) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, bbox_inches="tight")
+    return _img(buffer.getvalue(), name)
+
+
+def _img(png: bytes, name: str) -> str:
+    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
+
+def _write_page(notebook: nbformat.NotebookNode, title: str, path: Path) -> None:
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    with replacing(path) as draft:
+        draft.write_text(page, encoding="utf-8")

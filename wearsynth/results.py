@@ -1,4 +1,4 @@
-"""Gathers finished runs on real people into one table, `results/table.csv`.
+"""Gathers finished runs into one table, seeds together: for those on all real people `results/table.csv`.
 
 python -m wearsynth.results RUN [RUN ...]
 """
@@ -10,28 +10,33 @@ from typing import Any
 
 import pandas as pd
 
+from wearsynth.files import replacing
 from wearsynth.runs import RunFolder
 from wearsynth.scores import SCORES, bootstrap_interval
 
 TABLE = Path(__file__).parent.parent / "results" / "table.csv"
 TUNED_ON = ("S2", "S3", "S4", "S5", "S6")  # WESAD's people whom settings were chosen on; the others are untouched
 FIDELITY = ("c2st_auroc", "psd_ratio", "acf_ratio")
-KEYS = ["unit", "epsilon", "delta", "generator", "signals", "detector", "protocol", "people"]
+RESULT = ["recordings", "unit", "epsilon", "delta", "generator", "signals", "detector", "protocol"]
+KEYS = [*RESULT[1:], "people"]
 
 
-def gather(metrics: dict[str, Any]) -> pd.DataFrame:
+class UnfitRun(ValueError):
+    """A run cannot stand in the table, or not beside another."""
+
+
+def by_subject(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """Lays out the detection results of one run.
 
     Args:
         metrics: the content of its metrics.json.
 
     Returns:
-        One row a detector, protocol and group of `people` ('all', 'untouched'): `unit`, `epsilon`, `delta` ('none',
-        'inf' and missing where nothing private was promised), `generator` ('none' where no synthetic window took part),
-        `signals`, `detector`, `protocol`, `people`, `seeds`, each score with the `_low` and `_high` ends of its 95 %
-        interval over people, `leaky`, and for synthetic windows `c2st_auroc`, `psd_ratio`, `acf_ratio`.
+        One row a result and held-out `subject`: RESULT (`unit`, `epsilon`, `delta` are 'none', 'inf' and
+        missing where nothing private was promised, `generator` is 'none' where no synthetic window took part), the
+        run's `run_seed` and how many `seeds` its detectors have, SCORES, `leaky`, and for synthetic windows FIDELITY.
     """
-    detection, privacy = metrics["detection"], metrics["privacy"]
+    detection, privacy, run = metrics["detection"], metrics["privacy"], metrics["run"]
     public = {"unit": "none", "epsilon": "inf", "delta": None, "generator": "none"}
     budget = {name: privacy[name] for name in ("unit", "epsilon", "delta")} if privacy["private"] else public
     synthetic = budget | {"generator": "cgan"} | {name: metrics["fidelity"][name] for name in FIDELITY}
@@ -41,27 +46,73 @@ def gather(metrics: dict[str, Any]) -> pd.DataFrame:
     for epsilon, detectors in detection["private"].items():
         promised = public | {"unit": privacy["unit"], "epsilon": float(epsilon), "delta": privacy["delta"]}
         results += [(promised, "trtr", records["trtr"]) for records in detectors.values()]
-    signals = metrics["run"]["parameters"]["signals"]
-    rows = [
-        about
-        | {"signals": signals, "detector": record["detector"], "protocol": protocol, "people": people}
-        | {"seeds": record["seeds"], "leaky": record["leaky"]}
-        | _scores(record["subjects"], people)
+    about_run = {"recordings": run["recordings"]["kind"], "signals": run["parameters"]["signals"]}
+    return [
+        about_run
+        | about
+        | {"detector": record["detector"], "protocol": protocol, "seeds": record["seeds"], "leaky": record["leaky"]}
+        # Nothing is random about a guess that looks at no signal.
+        | {"run_seed": 0 if record is detection["majority"] else run["parameters"]["seed"], "subject": subject}
+        | scores
         for about, protocol, record in results
-        for people in ("all", "untouched")
+        for subject, scores in record["subjects"].items()
     ]
+
+
+def gather(runs: list[dict[str, Any]]) -> pd.DataFrame:
+    """Puts runs together that differ in budget, seed or any other column of RESULT.
+
+    What needs no generator comes out of every run; of those with one seed, the first one given stands for all.
+
+    Args:
+        runs: the content of each one's metrics.json.
+
+    Returns:
+        One row a result and group of `people` ('all', 'untouched', or the names of those held out): RESULT, `people`,
+        how many `seeds` took part, the mean over people of each score (of each person, the mean over seeds) with the
+        `_low` and `_high` ends of its 95 % interval over people, `leaky`, and for synthetic windows FIDELITY, the mean
+        over seeds.
+
+    Raises:
+        UnfitRun: people differ, or two runs have the same result.
+    """
+    first = runs[0]["run"]
+    if any((each["run"]["recordings"], each["run"]["folds"]) != (first["recordings"], first["folds"]) for each in runs):
+        raise UnfitRun("the runs are not on the same recordings, with the same people held out: gather them apart")
+    columns = [*RESULT, "run_seed", "seeds", "subject", *SCORES, "leaky", *FIDELITY]
+    table = pd.DataFrame([row for each in runs for row in by_subject(each)], columns=columns)
+    twice = table[table.duplicated([*RESULT, "run_seed", "subject"])]
+    if (twice["generator"] != "none").any():
+        raise UnfitRun(
+            f"two runs have the same {dict(twice[twice['generator'] != 'none'].iloc[0][RESULT])}; give one of them"
+        )
+    table = table.drop_duplicates([*RESULT, "run_seed", "subject"])
+    rows = []
+    for key, result in table.groupby(RESULT, sort=False, dropna=False):
+        scores = result.groupby("subject", sort=False)[list(SCORES)].mean()
+        seeds = int(result.groupby("run_seed")["seeds"].first().sum())
+        fidelity = result.groupby("run_seed")[list(FIDELITY)].first().mean()
+        for people, chosen in _groups(first, scores).items():
+            about = dict(zip(RESULT, key)) | {"people": people, "seeds": seeds, "leaky": result["leaky"].iloc[0]}
+            rows.append(about | _with_intervals(chosen) | fidelity.to_dict())
     scores = [column for score in SCORES for column in (score, f"{score}_low", f"{score}_high")]
-    return pd.DataFrame(rows, columns=[*KEYS, "seeds", *scores, "leaky", *FIDELITY])
+    return pd.DataFrame(rows, columns=[*KEYS, "seeds", *scores, "leaky", *FIDELITY, "recordings"])
 
 
-def _scores(subjects: dict[str, dict[str, float]], people: str) -> dict[str, float]:
-    table = pd.DataFrame(subjects).T
-    if people == "untouched":
-        table = table.drop(index=list(TUNED_ON), errors="ignore")
+def _groups(run: dict[str, Any], scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The people whom a row of the table is about."""
+    if run["folds"] != run["recordings"]["subjects"]:
+        return {",".join(run["folds"]): scores}
+    if run["recordings"]["kind"] == "simulated":
+        return {"all": scores}
+    return {"all": scores, "untouched": scores.drop(index=list(TUNED_ON), errors="ignore")}
+
+
+def _with_intervals(scores: pd.DataFrame) -> dict[str, float]:
     columns = {}
     for score in SCORES:
-        low, high = bootstrap_interval(table[score].to_numpy()) or (None, None)
-        columns |= {score: table[score].mean(), f"{score}_low": low, f"{score}_high": high}
+        low, high = bootstrap_interval(scores[score].to_numpy()) or (None, None)
+        columns |= {score: scores[score].mean(), f"{score}_low": low, f"{score}_high": high}
     return columns
 
 
@@ -69,30 +120,59 @@ def main(arguments: list[str] | None = None) -> int:
     """Writes the table of the runs given; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder of a finished run")
-    parser.add_argument("--out", type=Path, default=TABLE, help="default: results/table.csv")
+    parser.add_argument(
+        "--out", type=Path, nargs="+", default=[TABLE], metavar="FILE", help="default: results/table.csv"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="also write table and curves into a page")
+    parser.add_argument("--jobs", type=Path, metavar="DIR", help="what each job of a sweep took, for that page")
     options = parser.parse_args(arguments)
-    tables = []
-    for run in options.runs:
-        metrics = RunFolder(run).metrics
-        about = metrics.get("run", {})
-        if "detection" not in metrics or about["recordings"]["kind"] != "real":
-            print(f"{run}: expected a finished run on real recordings", file=sys.stderr)
-            return 2
-        if about["folds"] != about["recordings"]["subjects"]:
-            print(f"{run}: only {', '.join(about['folds'])} were held out; expected everybody", file=sys.stderr)
-            return 2
-        tables.append(gather(metrics))
-    table = pd.concat(tables)
-    twice = table[table.duplicated(KEYS) & (table["generator"] != "none")]
-    if len(twice):
-        print(f"two runs have the same {dict(twice.iloc[0][KEYS])}; give one of them", file=sys.stderr)
+    try:
+        table = gather([read(run) for run in options.runs])
+        about = table.iloc[0]
+        if TABLE in options.out and (about["recordings"] != "real" or about["people"] != "all"):
+            raise UnfitRun(
+                f"{options.runs[0]}: {about['recordings']} recordings, held out: {about['people']}; the table of "
+                "results is about all the real people: choose another file with --out"
+            )
+    except UnfitRun as error:
+        print(error, file=sys.stderr)
         return 2
-    # What needs no generator comes out of every run; that of the first one given stands for all.
-    table = table.drop_duplicates(KEYS)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(options.out, index=False, float_format="%.6g")
-    print(f"{len(table)} results in {options.out}")
+    for path in options.out:
+        with replacing(path) as draft:
+            table.to_csv(draft, index=False, float_format="%.6g")
+        print(f"{len(table)} results in {path}")
+    if options.report:
+        from wearsynth.report import write_sweep_report  # takes seconds to import
+
+        write_sweep_report(options.report, table, options.runs, options.jobs and read_jobs(options.jobs))
+        print(f"report in {options.report}")
     return 0
+
+
+def read_jobs(folder: Path) -> pd.DataFrame:
+    """Reads what Snakemake has measured of the jobs of a sweep.
+
+    Args:
+        folder: of files <kind>/<job>.tsv, as its directive `benchmark` writes them.
+
+    Returns:
+        One row a job: `kind`, `job`, `seconds`, `cpu_seconds`, `peak_mb` (resident memory, all processes of the job).
+    """
+    rows = []
+    for file in sorted(folder.rglob("*.tsv")):
+        kind, *job = file.relative_to(folder).with_suffix("").parts
+        measured = pd.read_csv(file, sep="\t").iloc[-1]
+        about = {"kind": kind, "job": "/".join(job)}
+        rows.append(about | dict(zip(("seconds", "cpu_seconds", "peak_mb"), measured[["s", "cpu_time", "max_rss"]])))
+    return pd.DataFrame(rows)
+
+
+def read(run: Path) -> dict[str, Any]:
+    """Returns the metrics of a finished run; raises UnfitRun for any other."""
+    metrics = RunFolder(run).metrics
+    if "detection" not in metrics or "fidelity" not in metrics:
+        raise UnfitRun(f"{run}: expected a finished run")
+    return metrics
 
 
 if __name__ == "__main__":

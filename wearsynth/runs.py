@@ -52,8 +52,7 @@ class RunFolder:
     @property
     def kind(self) -> str:
         """'simulated' or 'real': what every table and figure has to say it was made from."""
-        if "run" not in self.metrics:
-            raise FileNotFoundError(f"{self.metrics_file}: tells of no recordings; run 01-Data first")
+        self._expect_recordings()
         return self.metrics["run"]["recordings"]["kind"]
 
     def synthetic_windows(self, name: str) -> Windows:
@@ -61,7 +60,13 @@ class RunFolder:
         return Windows.load(self.synthetic / f"{name}.npz")
 
     def record(self, section: str, numbers: dict[str, Any]) -> None:
-        """Adds numbers to one section of `metrics.json`; the others stay as they are."""
+        """Adds numbers to one section of `metrics.json`; the others stay as they are.
+
+        Raises:
+            FileNotFoundError: the section that comes first, 'run', is not there: somebody has removed the file.
+        """
+        if section != "run":
+            self._expect_recordings()
         metrics = self.metrics
         metrics[section] = metrics.get(section, {}) | numbers
         write_json(self.metrics_file, metrics)
@@ -131,6 +136,10 @@ class RunFolder:
         """Makes all notebooks count as unfinished: without their numbers they are."""
         for name in self.NOTEBOOKS:
             self._mark(name).unlink(missing_ok=True)
+
+    def _expect_recordings(self) -> None:
+        if "run" not in self.metrics:
+            raise FileNotFoundError(f"{self.metrics_file}: tells of no recordings; run 01-Data first")
 
     def _mark(self, name: str) -> Path:
         return self.path / "data" / "finished" / f"{name}.json"

@@ -1,0 +1,151 @@
+"""Runs a grid: each budget, seed and held-out person is a job of its own, on this machine or on a cluster.
+
+python -m workflow.sweep GRID [--recordings DIR] [--out DIR] [--profile NAME] [Snakemake's own options]
+
+The grid is checked against the notebooks' parameters before anything starts. See workflow/README.md.
+"""
+
+import argparse
+import difflib
+import itertools
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import papermill
+import yaml
+
+import run
+from wearsynth import windows
+from wearsynth.files import write_json
+from wearsynth.recordings import RecordingError
+
+FOLDER = Path(__file__).resolve().parent
+SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
+PREPARED = (
+    "simulated_people",
+    "signals",
+    "scaling",
+    "window_seconds",
+    "hop_seconds",
+)  # what table and windows follow from
+COMMON = ("folds", "simulated_people")  # only runs on the same people can be compared
+KEYS = ("grid", "parameters", "table")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Checks the grid, writes the plan, and becomes Snakemake; returns 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see workflow/grids")
+    parser.add_argument("--recordings", type=Path, metavar="DIR", help="in WESAD's layout; default: simulated")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<the grid's name>")
+    parser.add_argument("--profile", default="local", help="local (default), slurm, or the folder of another profile")
+    options, snakemakes = parser.parse_known_args(arguments)
+    recordings = options.recordings and options.recordings.resolve()
+    out = (options.out or run.ROOT / "runs" / options.grid.stem).resolve()
+    try:
+        plan = make_plan(options.grid, recordings)
+    except (run.BadInput, RecordingError) as error:
+        print(f"{options.grid}: {error}", file=sys.stderr)
+        return 2
+    write_json(out / "plan.json", plan)
+    print(f"{len(plan['runs'])} runs x {len(plan['folds'])} people held out, in {out}", flush=True)
+    named = FOLDER / "profiles" / options.profile
+    profile = named if named.is_dir() else Path(options.profile).resolve()
+    where = ["--snakefile", str(FOLDER / "Snakefile"), "--directory", str(out), "--profile", str(profile)]
+    if not SNAKEMAKE.exists():
+        print(f"{SNAKEMAKE} is not there: `make sweep` sets it up", file=sys.stderr)
+        return 2
+    os.execv(SNAKEMAKE, [str(SNAKEMAKE), *where, *snakemakes])
+
+
+def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
+    """Works out every run of a grid, and refuses what could not be run.
+
+    Args:
+        grid: YAML file with `grid`, a list of blocks of parameters, where a list has a run for each of its values;
+            `parameters`, which all runs have alike; and `table`, a further place for the table of results.
+        recordings: folder in WESAD's layout; None for simulated ones.
+
+    Returns:
+        What the Snakefile goes by: `command`, which every job's begins with; `prepared` and `runs`, name -> parameters;
+        `start`, a run -> the prepared one that it starts from; `folds`, the people to hold out; `table`.
+
+    Raises:
+        BadInput: the file is no grid, or a parameter is unknown or out of range; the message names the run.
+        RecordingError: there are no recordings in the folder.
+    """
+    content = _read(grid)
+    notebooks = {notebook: papermill.inspect_notebook(str(notebook)) for notebook in run.NOTEBOOKS}
+    defaults, common = run.defaults(notebooks), content.get("parameters", {})
+    runs, checked, prepared, start = {}, {}, {}, {}
+    for chosen in _combinations(content["grid"]):
+        given = {**common, **chosen}
+        typed = run.read_values(list(given.items()), notebooks)
+        parameters = defaults | typed
+        name = _name({key: typed[key] for key in chosen})
+        if "share" in given:
+            raise run.BadInput("share: whether a job trains on everybody is not for a grid to say; leave it out")
+        for key in COMMON:
+            if key in chosen:
+                raise run.BadInput(f"{key}: only runs on the same people can be compared; move it to `parameters`")
+        try:
+            run.check(parameters, recordings)
+        except run.BadInput as error:
+            raise run.BadInput(f"run {name}: {error}") from None
+        if parameters in checked.values():
+            raise run.BadInput(f"run {name}: it stands in the grid twice")
+        base = {key: given[key] for key in PREPARED if key in given}
+        start[name] = _name({key: parameters[key] for key in PREPARED[bool(recordings) :]})
+        runs[name], checked[name], prepared[start[name]] = given, parameters, base
+    people = run.everybody(parameters, recordings)
+    folds, table = windows.choose_folds(people, parameters["folds"]), content.get("table")
+    if table and (recordings is None or folds != people):
+        raise run.BadInput(f"table {table}: it is about all real people; give --recordings, and leave out `folds`")
+    return {
+        "command": [
+            sys.executable,
+            str(run.ROOT / "run.py"),
+            *(["--recordings", str(recordings)] if recordings else []),
+        ],
+        "prepared": prepared,
+        "runs": runs,
+        "start": start,
+        "folds": folds,
+        "table": table,
+    }
+
+
+def _read(grid: Path) -> dict[str, Any]:
+    """Reads the YAML file, every value as text: YAML itself would take 1e-5 for a text and 010 for an 8."""
+    try:
+        content = yaml.load(grid.read_text(encoding="utf-8"), yaml.BaseLoader)
+    except (OSError, yaml.YAMLError) as error:
+        raise run.BadInput(" ".join(str(error).split())) from None
+    if not isinstance(content, dict) or not isinstance(content.get("grid"), list):
+        raise run.BadInput("expected `grid:` and a list of blocks of parameters under it; see workflow/grids")
+    for key in content:
+        if key not in KEYS:
+            nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=0)[0]
+            raise run.BadInput(f"{key}: expected one of {', '.join(KEYS)}; did you mean {nearest!r}?")
+    for block in [*content["grid"], content.get("parameters", {})]:
+        if not isinstance(block, dict):
+            raise run.BadInput(f"{block}: expected `name: value` or `name: [value, value]`")
+    return content
+
+
+def _combinations(blocks: list[dict[str, str | list[str]]]) -> list[dict[str, str]]:
+    """One combination of each block's values after the other."""
+    lists = [{name: value if isinstance(value, list) else [value] for name, value in block.items()} for block in blocks]
+    return [dict(zip(block, values)) for block in lists for values in itertools.product(*block.values())]
+
+
+def _name(parameters: dict[str, Any]) -> str:
+    """A folder's name that tells the parameters."""
+    return re.sub(r"[^\w.,=-]", "_", "-".join(f"{name}={value}" for name, value in parameters.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
