@@ -5,20 +5,30 @@ ARGS ?=
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run test lint audit bench bench-peers images notebooks lock clean
+.PHONY: help run sweep test test-slurm lint audit bench bench-peers images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 .venv/.installed: requirements.lock setup.sh
-	@bash setup.sh
+	@bash setup.sh .venv requirements.lock 3.11 3.10
+
+.venv-sweep/.installed: workflow/requirements.lock setup.sh
+	@bash setup.sh .venv-sweep workflow/requirements.lock 3.11 3.12 3.13
 
 run: .venv/.installed  ## run the chain on simulated recordings; with ARGS="--recordings DIR" on real ones
 	$(PYTHON) run.py $(ARGS)
 
-test: .venv/.installed  ## run every test; with ARGS="-k NAME" some of them
+GRID ?= workflow/grids/example.yaml
+sweep: .venv/.installed .venv-sweep/.installed  ## run a grid of runs: GRID=FILE ARGS="--recordings DIR --profile slurm"
+	$(PYTHON) -m workflow.sweep $(GRID) $(ARGS)
+
+test: .venv/.installed .venv-sweep/.installed  ## run every test; with ARGS="-k NAME" some of them
 	$(PYTHON) -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+test-slurm: .venv/.installed .venv-sweep/.installed  ## run a sweep on a SLURM cluster of one node, started on this machine
+	$(PYTHON) -m pytest -rs tests/check_slurm.py $(ARGS)
 
 lint: .venv/.installed  ## check style and the notebooks' form, changing nothing
 	$(PYTHON) -m ruff check .
@@ -47,10 +57,12 @@ images: run  ## remake the pictures of the README from the simulated run
 notebooks: .venv/.installed  ## open the notebooks in JupyterLab
 	$(PYTHON) -m jupyterlab $(ARGS)
 
-lock:  ## remake requirements.lock from pyproject.toml (needs uv)
+lock:  ## remake both locks (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.10 --upgrade --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+	uv pip compile workflow/requirements.txt --no-config --universal --python-version 3.11 --upgrade --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file workflow/requirements.lock
 
 clean:  ## remove .venv and caches; recordings, runs and figures stay
-	rm -rf .venv .venv-peers .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-sweep .venv-peers .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
-# Makes .venv and installs into it exactly what requirements.lock names. The Makefile runs this when .venv is missing or
-# older than the lock. The stamp .venv/.installed is written last: an interrupted installation is done again, from scratch.
+# Makes a virtual environment and installs into it exactly what a lock names: setup.sh VENV LOCK PYTHON...
+# The Makefile runs this when it is missing or older than the lock. The stamp VENV/.installed is written last: an
+# interrupted installation is done again, from scratch.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+venv=$1 lock=$2
+shift 2
+pythons=("$@") # versions that will do, such as 3.11, best first
 
 # Packages found there would count as installed, at versions that the lock does not know.
 unset PYTHONPATH PYTHONHOME
@@ -21,35 +25,38 @@ progress() {
     done
 }
 
-rm -rf .venv
-if command -v uv >/dev/null && uv venv --quiet --python '>=3.10,<3.12' .venv; then
-    echo "Setting up .venv with uv and $(.venv/bin/python --version): about 160 packages"
-    uv pip install --python .venv/bin/python --require-hashes -r requirements.lock 2>&1 | { grep -v '^ [+] ' || true; }
+packages=$(grep -c '^[a-zA-Z]' "$lock")
+rm -rf "$venv"
+if command -v uv >/dev/null && uv venv --quiet --python "${pythons[0]}" "$venv"; then
+    echo "Setting up $venv with uv and $("$venv"/bin/python --version): about $packages packages"
+    uv pip install --python "$venv"/bin/python --require-hashes -r "$lock" 2>&1 | { grep -v '^ [+] ' || true; }
 else
     pip=()
-    for python in python3.11 python3.10 python3 python; do
+    for python in "${pythons[@]/#/python}" python3 python; do
         # Run it to know: a pyenv shim can be there for a Python that is not chosen.
-        "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' >/dev/null 2>&1 || continue
-        "$python" -m venv --clear --without-pip .venv >/dev/null 2>&1 || continue
-        if .venv/bin/python -m ensurepip >/dev/null 2>&1; then
-            pip=(.venv/bin/python -m pip)
+        version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+        [[ " ${pythons[*]} " = *" $version "* ]] || continue
+        "$python" -m venv --clear --without-pip "$venv" >/dev/null 2>&1 || continue
+        if "$venv"/bin/python -m ensurepip >/dev/null 2>&1; then
+            pip=("$venv"/bin/python -m pip)
             break
         fi
         # Debian keeps ensurepip in a package of its own; a pip from outside (22.3 or later) can fill the venv as well.
-        if "$python" -m pip --python .venv/bin/python --version >/dev/null 2>&1; then
-            pip=("$python" -m pip --python .venv/bin/python)
+        if "$python" -m pip --python "$venv"/bin/python --version >/dev/null 2>&1; then
+            pip=("$python" -m pip --python "$venv"/bin/python)
             break
         fi
     done
     if [ ${#pip[@]} -eq 0 ]; then
-        rm -rf .venv
-        echo "make: no Python 3.10 or 3.11 with pip found: install one (Debian 12, Ubuntu 22.04: apt-get install python3-venv)" \
-            "or uv, which brings its own Python (pipx install uv), then run make again" >&2
+        rm -rf "$venv"
+        versions=${pythons[*]}
+        echo "make: no Python ${versions// / or } with pip found: install one (Debian 12, Ubuntu 22.04: apt-get install" \
+            "python3-venv) or uv, which brings its own Python (pipx install uv), then run make again" >&2
         exit 1
     fi
-    echo "Setting up .venv with pip and $(.venv/bin/python --version): about 160 packages, a few minutes"
+    echo "Setting up $venv with pip and $("$venv"/bin/python --version): about $packages packages, a few minutes"
     # Left out of the errors: one warning a package where a local index besides the main one does not have it.
-    "${pip[@]}" install --disable-pip-version-check --no-input --require-hashes -r requirements.lock \
+    "${pip[@]}" install --disable-pip-version-check --no-input --require-hashes -r "$lock" \
         2> >(grep -v '^WARNING: Location .* is ignored' >&2) | progress
 fi
-touch .venv/.installed
+touch "$venv"/.installed

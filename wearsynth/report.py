@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
@@ -103,7 +104,7 @@ def write_sweep_report(path: Path, table: pd.DataFrame, runs: list[Path], jobs: 
         path: of the page.
         table: as `results.gather` makes it.
         runs: the run folders, to be linked to.
-        jobs: one row a job: its `kind`, `seconds`, `peak_mb`; None where nobody has counted.
+        jobs: as `results.read_jobs` makes it; None where nobody has counted.
     """
     from wearsynth import figures  # imports much
 
@@ -116,7 +117,7 @@ def write_sweep_report(path: Path, table: pd.DataFrame, runs: list[Path], jobs: 
         parts += [f"## Unit {unit}, {signals} signals", _picture(figure, f"{unit}-{signals}")]
     parts += ["## All results", "Mean over people with the 95 % interval over them.", _budget_table(shown).to_html()]
     if jobs is not None:
-        parts += ["## What it took", job_table(jobs).to_html()]
+        parts += ["## What it took", job_table(jobs).to_html(), _folded("Each job", jobs.round(1).to_html(index=False))]
     links = [f"- [{run.name}]({os.path.relpath(run, path.parent)}/report.html)" for run in runs]
     parts += ["## Runs", "Each with its notebooks and its privacy statement.", "\n".join(links)]
     cell = nbformat.v4.new_markdown_cell("\n\n".join(parts))
@@ -156,7 +157,7 @@ def job_table(jobs: pd.DataFrame) -> pd.DataFrame:
     """Condenses what the jobs of a sweep took: one row a kind of job.
 
     Args:
-        jobs: one row a job: its `kind`, `seconds`, `peak_mb`.
+        jobs: as `results.read_jobs` makes it.
     """
     kinds = jobs.groupby("kind", sort=False)
     return pd.DataFrame(
@@ -250,9 +251,14 @@ def _with_interval(record: dict[str, Any], score: str) -> str:
     return f"{mean:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>\n{content}\n</details>"
+
+
 def _budget_table(table: pd.DataFrame) -> pd.DataFrame:
     index = ["signals", "unit", "epsilon", "generator", "detector", "protocol"]
     shown = table[[*index, "seeds"]].copy()
+    shown["protocol"] += np.where(table["leaky"], " (LEAKY)", "")
     for score in ("accuracy", "f1_stress", "auroc"):
         interval = (
             " [" + table[f"{score}_low"].map("{:.3f}".format) + ", " + table[f"{score}_high"].map("{:.3f}]".format)

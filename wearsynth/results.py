@@ -144,7 +144,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.report:
         from wearsynth.report import write_sweep_report  # takes seconds to import
 
-        write_sweep_report(options.report, table, options.runs, options.jobs and read_jobs(options.jobs))
+        jobs = options.jobs and read_jobs(options.jobs)
+        write_sweep_report(options.report, table, options.runs, jobs)
         print(f"report in {options.report}")
     return 0
 

@@ -7,6 +7,7 @@ The grid is checked against the notebooks' parameters before anything starts. Se
 
 import argparse
 import difflib
+import fcntl
 import itertools
 import os
 import re
@@ -47,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     out = (options.out or run.ROOT / "runs" / options.grid.stem).resolve()
     try:
         plan = make_plan(options.grid, recordings)
+        if not SNAKEMAKE.exists():
+            raise run.BadInput(f"{SNAKEMAKE} is not there; `make sweep` sets it up")
+        keep_others_out(out)
     except (run.BadInput, RecordingError) as error:
         print(f"{options.grid}: {error}", file=sys.stderr)
         return 2
@@ -55,10 +59,22 @@ def main(arguments: list[str] | None = None) -> int:
     named = FOLDER / "profiles" / options.profile
     profile = named if named.is_dir() else Path(options.profile).resolve()
     where = ["--snakefile", str(FOLDER / "Snakefile"), "--directory", str(out), "--profile", str(profile)]
-    if not SNAKEMAKE.exists():
-        print(f"{SNAKEMAKE} is not there: `make sweep` sets it up", file=sys.stderr)
-        return 2
     os.execv(SNAKEMAKE, [str(SNAKEMAKE), *where, *snakemakes])
+
+
+def keep_others_out(out: Path) -> None:
+    """Locks a sweep's folder until this process ends, whatever it becomes and however it ends.
+
+    Raises:
+        BadInput: another sweep is at work in the folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    lock = os.open(out / ".lock", os.O_RDWR | os.O_CREAT)
+    os.set_inheritable(lock, True)  # by Snakemake, not by its jobs
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise run.BadInput(f"another sweep is at work in {out}; stop it, or choose another folder with --out") from None
 
 
 def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:

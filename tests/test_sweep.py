@@ -1,0 +1,207 @@
+"""Sweeps: which grids are refused, which jobs there are, and that none is done twice or lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import run
+from workflow import sweep
+
+GRID = "grid:\n  - epsilon: [1, inf]\nparameters:\n  folds: S2,S3\n  simulated_people: 3\n"
+JOBS = [f"folds/epsilon={epsilon}/{fold}" for epsilon in ("1.0", "inf") for fold in ("S2", "S3")]
+RUNS = ["runs/epsilon=1.0", "runs/epsilon=inf"]
+
+
+@pytest.fixture
+def grid(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    return path
+
+
+def test_each_combination_is_a_run(grid):
+    grid.write_text("grid:\n  - {epsilon: [1, inf], seed: [0, 1]}\n  - {unit: subject, delta: 1e-3}\n")
+    plan = sweep.make_plan(grid, None)
+    assert list(plan["runs"]) == [
+        *(f"epsilon={epsilon}-seed={seed}" for epsilon in ("1.0", "inf") for seed in (0, 1)),
+        "unit=subject-delta=0.001",
+    ]
+    assert plan["runs"]["unit=subject-delta=0.001"] == {"unit": "subject", "delta": "1e-3"}
+    assert plan["folds"] == ["S2", "S3", "S4", "S5", "S6", "S7"]
+    assert len(plan["prepared"]) == 1 and len(set(plan["start"].values())) == 1
+
+
+def test_runs_with_other_windows_start_from_others(grid):
+    grid.write_text("grid:\n  - signals: [published, extended]\n    seed: [0, 1]\n")
+    plan = sweep.make_plan(grid, None)
+    assert len(plan["prepared"]) == 2
+    for name, parameters in plan["runs"].items():
+        assert plan["prepared"][plan["start"][name]] == {"signals": parameters["signals"]}
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("grid:\n  - epsilom: 1", "-p epsilom: no notebook has this parameter; did you mean 'epsilon'?"),
+        ("grid:\n  - epsilon: [1, -1]", "run epsilon=-1.0: epsilon=-1.0: expected"),
+        ("grid:\n  - epsilon: much", "epsilon='much': expected a number"),
+        ("grid:\n  - epsilon: [1, 1.0]", "run epsilon=1.0: it stands in the grid twice"),
+        ("grid:\n  - folds: [S2, S3]", "folds: only runs on the same people can be compared"),
+        ("grid:\n  - epsilon: 1\nparameters:\n  folds: S99", "no recording of 'S99'"),
+        ("grid:\n  - epsilon: 1\nparameters:\n  share: false", "share: whether"),
+        ("grid:\n  - recordings: somewhere", "--recordings"),
+        ("grid:\n  - epsilon: 1\nparameter:\n  seed: 1", "did you mean 'parameters'?"),
+        ("grid:\n  - epsilon: 1\ntable: results/table.csv", "give --recordings"),
+        ("grid:\n  epsilon: 1", "a list of blocks"),
+        ("grid: [1]", "expected `name: value`"),
+        ("grid: [", "expected the node content"),
+    ],
+)
+def test_bad_grid_is_refused_before_anything_starts(grid, text, expected, capsys, monkeypatch):
+    monkeypatch.setattr(os, "execv", None)
+    grid.write_text(text)
+    out = grid.parent / "sweep"
+    assert sweep.main([str(grid), "--out", str(out)]) == 2 and not out.exists()
+    error = capsys.readouterr().err
+    assert expected in error and str(grid) in error and error.count("\n") == 1
+
+
+def test_grids_of_the_project_are_in_order(tmp_path):
+    for grid in sorted((run.ROOT / "workflow" / "grids").glob("*.yaml")):
+        recordings = tmp_path / "wesad"
+        for person in ("S2", "S3", "S4"):
+            (recordings / person).mkdir(parents=True, exist_ok=True)
+            (recordings / person / f"{person}.pkl").touch()
+        assert sweep.make_plan(grid, recordings)["runs"]
+
+
+@pytest.fixture
+def stubbed(grid, monkeypatch):
+    """A function that starts the sweep with a stand-in for run.py, and the sweep's folder."""
+    out = grid.parent / "sweep"
+    monkeypatch.setenv("PYTHONPATH", str(run.ROOT))
+    plan = sweep.make_plan(grid, None)
+    plan["command"] = [sys.executable, str(run.ROOT / "tests" / "stub_run.py")]
+    sweep.write_json(out / "plan.json", plan)
+    command = [sweep.SNAKEMAKE, "--snakefile", sweep.FOLDER / "Snakefile", "--directory", out]
+    command += ["--profile", sweep.FOLDER / "profiles" / "local", "--cores", "2"]
+
+    def start(*options):
+        return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return start, out
+
+
+def calls(out):
+    """Folders that were worked on since this was last asked, in order."""
+    path = out / "calls.txt"
+    said = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return said
+
+
+def finish(process, status=0):
+    text = process.communicate(timeout=120)[0]
+    assert process.returncode == status, text
+    return text
+
+
+def test_dry_run_lists_the_jobs_and_does_none(stubbed):
+    start, out = stubbed
+    said = finish(start("--dry-run"))
+    assert all(f"{epsilon}: without {fold}" in said for epsilon in ("1.0", "inf") for fold in ("S2", "S3"))
+    assert calls(out) == []
+
+
+def test_every_job_is_done_once_and_a_deleted_result_again(stubbed):
+    start, out = stubbed
+    finish(start())
+    done = calls(out)
+    assert done[0].startswith("prepared/") and sorted(done[1:]) == sorted([*JOBS, *RUNS])
+    table = pd.read_csv(out / "table.csv")
+    tstr = table[table["protocol"] == "tstr"]
+    assert dict(zip(tstr["epsilon"], tstr["accuracy"])) == {1.0: 0.5, float("inf"): 0.75}
+    assert set(table["recordings"]) == {"simulated"} and set(table["people"]) == {"S2,S3"}
+    report = (out / "report.html").read_text()
+    assert "simulated" in report and 'href="runs/epsilon=inf/report.html"' in report and "peak memory" in report
+    finish(start())
+    assert calls(out) == []
+    (out / JOBS[1] / "metrics.json").unlink()
+    finish(start())
+    assert calls(out) == [JOBS[1], RUNS[0]]
+
+
+def test_failed_job_is_named_with_its_cell_and_the_others_go_on(stubbed):
+    start, out = stubbed
+    (out / "fail").write_text(JOBS[0])
+    said = finish(start(), status=1)
+    assert "fold/epsilon=1.0/S2: 02-Model, cell 5: ValueError: asked to fail" in said.splitlines()
+    assert sorted(calls(out)[1:]) == sorted([*JOBS, RUNS[1]])
+    (out / "fail").unlink()
+    finish(start())
+    assert calls(out) == [JOBS[0], RUNS[0]]
+
+
+def test_killed_sweep_repeats_no_finished_job_and_loses_none(stubbed):
+    start, out = stubbed
+    (out / "hang").write_text(JOBS[2])
+    process = start()
+    while len(done := (out / "calls.txt").read_text().split() if (out / "calls.txt").exists() else []) < 5:
+        time.sleep(0.1)
+    finished = {*JOBS} - {JOBS[2]}
+    while not all((out / job / "metrics.json").exists() for job in finished):
+        time.sleep(0.1)
+    time.sleep(2)  # for Snakemake to take note of the last one
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (out / "hang").unlink()  # the job that Snakemake has left behind may end now
+    assert finished < set(done) and calls(out)
+    finish(start())
+    assert finished.isdisjoint(again := calls(out)) and {*again} <= {JOBS[2], *RUNS}
+
+
+def test_only_one_sweep_works_in_a_folder(grid, tmp_path, capsys):
+    sweep.keep_others_out(tmp_path / "sweep")
+    assert sweep.main([str(grid), "--out", str(tmp_path / "sweep")]) == 2
+    assert "another sweep is at work" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def real_sweep(tmp_path_factory) -> tuple[Path, Path]:
+    """The folders of a sweep without privacy on simulated people, and of the same run by itself."""
+    folder = tmp_path_factory.mktemp("sweep")
+    tiny = {"epsilon": "inf", "folds": "S2,S3", "private_epsilons": ""} | {
+        name: str(value) for name, value in run.PRESETS["smoke"].items() if name != "private_epsilons"
+    }
+    (folder / "tiny.yaml").write_text(
+        "grid:\n  - seed: 1\nparameters:\n"
+        + "".join(f"  {name}: {json.dumps(value)}\n" for name, value in tiny.items())
+    )
+    command = [sys.executable, "-m", "workflow.sweep", folder / "tiny.yaml", "--out", folder / "sweep"]
+    subprocess.run(command, cwd=run.ROOT, check=True)
+    arguments = [part for name, value in tiny.items() for part in ("-p", name, value)]
+    assert run.main([*arguments, "-p", "seed", "1", "--out", str(folder / "alone")]) == 0
+    return folder / "sweep", folder / "alone"
+
+
+def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
+    swept, alone = (
+        json.loads((path / "metrics.json").read_text()) for path in (real_sweep[0] / "runs/seed=1", real_sweep[1])
+    )
+    for section in ("privacy", "synthetic", "fidelity", "attacks", "detection"):
+        assert swept[section] == alone[section]
+    for person in ("S2", "S3"):
+        fold = json.loads((real_sweep[0] / "folds" / "seed=1" / person / "metrics.json").read_text())
+        for protocol, record in fold["detection"]["protocols"].items():
+            assert record["subjects"] == {person: alone["detection"]["protocols"][protocol]["subjects"][person]}
+    files = {path.relative_to(real_sweep[1]) for path in (real_sweep[1] / "data").rglob("*.npz")}
+    assert len(files) == 5  # windows for training and tests, and of three generators
+    for file in files:
+        assert (real_sweep[0] / "runs/seed=1" / file).read_bytes() == (real_sweep[1] / file).read_bytes()
