@@ -38,9 +38,10 @@ lint: .venv/.installed  ## check style and the notebooks' form, changing nothing
 audit: .venv/.installed  ## measure with canaries how much the training gives away
 	$(PYTHON) -m wearsynth.audit
 
-bench: .venv/.installed  ## measure time and memory of a discriminator step, beside tensorflow-privacy
+bench: .venv/.installed  ## measure time and memory of a discriminator step, beside tensorflow-privacy; and start-up of a job
 	$(PYTHON) -m benchmarks.discriminator_step
 	$(PYTHON) -m benchmarks.memory
+	$(PYTHON) -m benchmarks.startup
 
 bench-peers: .venv/.installed .venv-peers/.installed  ## measure the same step with Opacus and JAX, in an environment of their own
 	$(PYTHON) -m benchmarks.peers

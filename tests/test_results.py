@@ -1,5 +1,7 @@
 """The table of results: one row a result, its numbers those of metrics.json."""
 
+import copy
+
 import pandas as pd
 import pytest
 
@@ -23,7 +25,7 @@ def metrics():
     private = {"private_cnn": {"trtr": record("private_cnn", 0.6)}}
     return {
         "run": {
-            "parameters": {"signals": "extended"},
+            "parameters": {"signals": "extended", "seed": 0},
             "recordings": {"kind": "real", "subjects": list(PEOPLE)},
             "folds": list(PEOPLE),
         },
@@ -39,7 +41,7 @@ def metrics():
 
 
 def test_a_row_says_what_was_promised_and_what_took_part(metrics):
-    table = results.gather(metrics).query("people == 'all'")
+    table = results.gather([metrics]).query("people == 'all'")
     for protocol, leaky in {"tstr": False, "tstr_leaky": True}.items():
         (row,) = table[table["protocol"] == protocol].to_dict("records")
         promised = [row[name] for name in ("unit", "epsilon", "delta", "generator", "leaky", "c2st_auroc")]
@@ -55,12 +57,12 @@ def test_a_row_says_what_was_promised_and_what_took_part(metrics):
 
 def test_without_privacy_no_unit_is_named(metrics):
     metrics["privacy"] |= {"private": False, "epsilon": "inf"}
-    row = results.gather(metrics).query("protocol == 'tstr'").iloc[0]
+    row = results.gather([metrics]).query("protocol == 'tstr'").iloc[0]
     assert (row["unit"], row["epsilon"], row["generator"]) == ("none", "inf", "cgan")
 
 
 def test_untouched_people_are_those_that_no_setting_was_chosen_on(metrics):
-    rows = results.gather(metrics).query("detector == 'cnn' and protocol == 'tstr'").set_index("people")
+    rows = results.gather([metrics]).query("detector == 'cnn' and protocol == 'tstr'").set_index("people")
     everybody, untouched = [0.70, 0.71, 0.72, 0.73, 0.74], [0.72, 0.73, 0.74]
     for people, values in {"all": everybody, "untouched": untouched}.items():
         low, high = bootstrap_interval(pd.Series(values).to_numpy())
@@ -68,6 +70,65 @@ def test_untouched_people_are_those_that_no_setting_was_chosen_on(metrics):
             assert rows.loc[people, score] == pytest.approx(sum(values) / len(values))
             assert (rows.loc[people, f"{score}_low"], rows.loc[people, f"{score}_high"]) == pytest.approx((low, high))
         assert rows.loc[people, "seeds"] == 3
+
+
+def with_seed(metrics, seed, more):
+    """The same run with another seed, in which every score is higher."""
+    other = copy.deepcopy(metrics)
+    other["run"]["parameters"]["seed"] = seed
+    other["fidelity"]["psd_ratio"] += more
+    detection = other["detection"]
+    for kind in (detection["protocols"], *detection["baselines"].values(), *detection["private"]["1.0"].values()):
+        for each in kind.values():
+            for scores in each["subjects"].values():
+                scores.update({name: score + more for name, score in scores.items()})
+    return other
+
+
+def test_seeds_are_put_together_person_by_person(metrics):
+    runs = [metrics, with_seed(metrics, 1, 0.02), with_seed(metrics, 2, 0.04)]
+    alone = results.gather(runs[:1]).set_index(results.KEYS)
+    table = results.gather(runs).set_index(results.KEYS)
+    assert table.index.equals(alone.index)
+    guess = table.index.get_level_values("detector") == "majority"
+    for score in SCORES:
+        assert (table[score] - alone[score])[~guess].to_numpy() == pytest.approx(0.02)
+        assert table[score][guess].tolist() == alone[score][guess].tolist()
+    assert set(table["seeds"][guess]) == {3} and set(table["seeds"][~guess]) == {9}  # three detectors a run
+    assert set(table["psd_ratio"].dropna().round(9)) == {2.02}
+
+
+def test_what_needs_no_generator_counts_once_for_each_seed(metrics):
+    other_budget = copy.deepcopy(metrics)
+    other_budget["privacy"]["epsilon"] = 10.0
+    table = results.gather([metrics, other_budget]).query("people == 'all' and detector == 'cnn'")
+    assert table["protocol"].tolist() == ["trtr", "tstr", "tstr_leaky", "tstr", "tstr_leaky"]
+    assert set(table["seeds"]) == {3}
+
+
+def test_some_people_are_called_by_their_names(metrics):
+    metrics["run"]["folds"] = ["S7", "S9"]
+    assert set(results.gather([metrics])["people"]) == {"S7,S9"}
+    metrics["run"] |= {"folds": list(PEOPLE), "recordings": metrics["run"]["recordings"] | {"kind": "simulated"}}
+    table = results.gather([metrics])
+    assert set(table["people"]) == {"all"} and set(table["recordings"]) == {"simulated"}
+
+
+def test_runs_on_other_people_do_not_stand_in_one_table(metrics):
+    other = copy.deepcopy(metrics)
+    other["run"]["folds"] = ["S7"]
+    with pytest.raises(results.UnfitRun, match="the same people"):
+        results.gather([metrics, other])
+
+
+def test_what_jobs_took_is_read_as_snakemake_writes_it(tmp_path):
+    header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    path = tmp_path / "fold" / "epsilon=1.0" / "S2.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text(header + "61.5\t0:01:01\t904.66\t3340.46\t784.5\t822.1\t0.27\t1.68\t39.9\t54.7\n")
+    assert results.read_jobs(tmp_path).to_dict("records") == [
+        {"kind": "fold", "job": "epsilon=1.0/S2", "seconds": 61.5, "cpu_seconds": 54.7, "peak_mb": 904.66}
+    ]
 
 
 def test_runs_are_gathered_into_one_file_without_repetition(metrics, tmp_path):
@@ -83,9 +144,10 @@ def test_runs_are_gathered_into_one_file_without_repetition(metrics, tmp_path):
     assert len(table.query("detector == 'cnn' and protocol == 'trtr'")) == 2  # all, and untouched
 
 
-def refused(folders, tmp_path, capsys):
-    """The one line with which the runs are refused."""
+def refused(folders, tmp_path, capsys, monkeypatch):
+    """The one line with which the runs are refused for the table of results."""
     out = tmp_path / "table.csv"
+    monkeypatch.setattr(results, "TABLE", out)
     assert results.main([*map(str, folders), "--out", str(out)]) == 2 and not out.exists()
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -95,19 +157,19 @@ def refused(folders, tmp_path, capsys):
 @pytest.mark.parametrize(
     "change, expected",
     [
-        (lambda metrics: metrics.pop("detection"), "expected a finished run on real recordings"),
-        (lambda metrics: metrics["run"]["recordings"].update(kind="simulated"), "on real recordings"),
-        (lambda metrics: metrics["run"].update(folds=["S7"]), "only S7 were held out"),
+        (lambda metrics: metrics.pop("detection"), "expected a finished run"),
+        (lambda metrics: metrics["run"]["recordings"].update(kind="simulated"), "simulated recordings, held out: all"),
+        (lambda metrics: metrics["run"].update(folds=["S7"]), "real recordings, held out: S7"),
     ],
     ids=["not finished", "simulated", "some people only"],
 )
-def test_a_run_that_cannot_stand_in_the_table_is_refused(metrics, change, expected, tmp_path, capsys):
+def test_a_run_that_cannot_stand_in_the_table_is_refused(metrics, change, expected, tmp_path, capsys, monkeypatch):
     change(metrics)
     write_json(RunFolder(tmp_path / "run").metrics_file, metrics)
-    assert expected in refused([tmp_path / "run"], tmp_path, capsys)
+    assert expected in refused([tmp_path / "run"], tmp_path, capsys, monkeypatch)
 
 
-def test_two_runs_for_one_row_are_refused(metrics, tmp_path, capsys):
+def test_two_runs_for_one_row_are_refused(metrics, tmp_path, capsys, monkeypatch):
     for name in ("one", "again"):
         write_json(RunFolder(tmp_path / name).metrics_file, metrics)
-    assert "two runs have the same" in refused([tmp_path / "one", tmp_path / "again"], tmp_path, capsys)
+    assert "two runs have the same" in refused([tmp_path / "one", tmp_path / "again"], tmp_path, capsys, monkeypatch)
