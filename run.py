@@ -217,7 +217,8 @@ def run_chain(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[s
     if not parameters["share"]:  # nothing to evaluate, and nothing to report on
         notebooks = {path: declared for path, declared in notebooks.items() if path.stem != "04-Evaluation"}
     run_notebooks(folder, notebooks, parameters)
-    folder.record("run", {"parameters": parameters, "versions": {name: version(name) for name in PACKAGES}})
+    versions = {name: version(name) for name in PACKAGES}
+    folder.record("run", {"parameters": parameters, "versions": versions, "code": fingerprint()})
     if parameters["share"]:
         write_report(folder)
 

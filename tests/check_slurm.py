@@ -3,6 +3,7 @@
 SLURM and munge come from the distribution's packages, and are installed if they are not there.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -111,31 +112,54 @@ def start(grid, out, *options):
         return subprocess.Popen(words, cwd=run.ROOT, stdout=log, stderr=subprocess.STDOUT)
 
 
-def running_tasks():
-    """Numbers of the array's tasks that are running now."""
-    lines = command("squeue", "--array", "--noheader", "--states=RUNNING", "--format=%i").split()
-    return [line for line in lines if "_" in line]
+def finish(process, log):
+    assert process.wait(timeout=1200) == 0, log.read_text()
 
 
-def test_a_sweep_on_slurm_survives_a_killed_job_and_finds_what_others_find(cluster):
+def running_folds():
+    """Numbers of SLURM's jobs that run a fold now."""
+    lines = command("squeue", "--noheader", "--states=RUNNING", "--format=%i %k").splitlines()
+    return [number for number, comment in (line.split(maxsplit=1) for line in lines) if "rule_fold" in comment]
+
+
+@pytest.fixture(scope="module")
+def swept(cluster):
+    """The folders of a sweep through SLURM, in which a job was killed, and of the same one on this machine."""
     parameters = "".join(f"  {name}: {json.dumps(value)}\n" for name, value in TINY.items())
     grid = cluster / "tiny.yaml"
     grid.write_text(f"grid:\n  - seed: [0, 1]\nparameters:\n{parameters}")
     process = start(grid, cluster / "slurm", "--profile", "slurm", *OPTIONS)
-    wait_for(running_tasks, "a running fold")
+    wait_for(running_folds, "a running fold", 300)
     time.sleep(10)  # so that it is well under way
-    killed = running_tasks()[0]
-    command("scancel", "--signal=KILL", "--full", killed)
-    assert process.wait(timeout=1200) == 0, (cluster / "slurm.log").read_text()
-    said = (cluster / "slurm.log").read_text()
-    assert "Error in rule fold" in said and "Submitted array job" in said
+    command("scancel", "--signal=KILL", "--full", running_folds()[0])
+    finish(process, cluster / "slurm.log")
+    finish(start(grid, cluster / "local"), cluster / "local.log")
+    return cluster / "slurm", cluster / "local"
 
-    table = pd.read_csv(cluster / "slurm" / "table.csv")
+
+def same(path, swept):
+    return (swept[0] / path).read_bytes() == (swept[1] / path).read_bytes()
+
+
+def test_a_killed_job_is_tried_again_and_the_table_is_complete(swept):
+    said = swept[0].with_suffix(".log").read_text()
+    assert said.count("Error in rule fold") == 1 and said.count("Trying to restart") == 1
+    table = pd.read_csv(swept[0] / "table.csv")
     assert set(table["protocol"]) == {"trtr", "tstr", "augmented", "trts", "tstr_leaky"}
     assert set(table["seeds"]) == {1, 2}  # the guess that looks at no signal has but one
 
-    assert start(grid, cluster / "local").wait(timeout=1200) == 0
-    assert (cluster / "slurm" / "table.csv").read_bytes() == (cluster / "local" / "table.csv").read_bytes()
-    for folds in ("S2", "S3"):
-        path = Path("folds") / "seed=1" / folds / "data" / "detectors" / "predictions.csv"
-        assert (cluster / "slurm" / path).read_bytes() == (cluster / "local" / path).read_bytes()
+
+def test_slurm_and_this_machine_find_the_same_to_the_bit(swept):
+    assert same("table.csv", swept)
+    for run_name, fold in itertools.product(("seed=0", "seed=1"), ("S2", "S3")):
+        assert same(f"folds/{run_name}/{fold}/data/detectors/predictions.csv", swept)
+
+
+def test_removed_results_are_made_again_in_an_array(swept):
+    for run_name in ("seed=0", "seed=1"):
+        (swept[0] / "folds" / run_name / "S3" / "metrics.json").unlink()
+    options = ["--profile", "slurm", "--slurm-array-jobs", "fold,run", *OPTIONS]
+    finish(start(swept[0].parent / "tiny.yaml", swept[0], *options), swept[0].with_suffix(".log"))
+    said = swept[0].with_suffix(".log").read_text()
+    assert said.count("Submitted array job") == 2 and "5 of 5 steps" in said
+    assert same("table.csv", swept)

@@ -2,9 +2,10 @@
 
 import math
 
+import pandas as pd
 import pytest
 
-from wearsynth.report import difference_table, result_table, utility_points
+from wearsynth.report import budget_points, difference_table, job_table, result_table, utility_points
 from wearsynth.scores import SCORES
 
 
@@ -60,3 +61,35 @@ def test_utility_points_put_each_way_to_a_detector_at_its_budget(epsilon):
     }
     assert points.loc["cnn on synthetic windows", ["mean", "low", "high"]].tolist() == pytest.approx([0.7, 0.6, 0.8])
     assert points.loc["majority", ["low", "high"]].isna().all()
+
+
+def test_budget_points_put_what_is_not_private_beside_each_budget():
+    rows = [
+        ("none", "inf", "none", "majority", "trtr", 0.5),
+        ("none", "inf", "none", "cnn", "trtr", 0.9),
+        ("none", "inf", "cgan", "cnn", "tstr", 0.85),
+        ("window", 1.0, "cgan", "cnn", "tstr", 0.8),
+        ("window", 1.0, "cgan", "cnn", "augmented", 0.87),
+        ("window", 1.0, "cgan", "random_forest", "tstr", 0.7),
+        ("window", 1.0, "none", "private_cnn", "trtr", 0.75),
+        ("subject", 10.0, "cgan", "cnn", "tstr", 0.6),
+    ]
+    table = pd.DataFrame(rows, columns=["unit", "epsilon", "generator", "detector", "protocol", "auroc"])
+    table = table.assign(auroc_low=table["auroc"] - 0.1, auroc_high=table["auroc"] + 0.1)
+    points = budget_points(table, "window").set_index(["detector", "epsilon"])
+    assert points["mean"].to_dict() == {
+        ("majority", math.inf): 0.5,
+        ("cnn on real windows, not private", math.inf): 0.9,
+        ("cnn on synthetic windows", math.inf): 0.85,
+        ("cnn on synthetic windows", 1.0): 0.8,
+        ("cnn on both", 1.0): 0.87,
+        ("private_cnn on real windows", 1.0): 0.75,
+    }
+    assert (points["mean"] - points["low"]).to_numpy() == pytest.approx(0.1)
+
+
+def test_job_table_adds_up_each_kind():
+    jobs = pd.DataFrame(
+        [("fold", 10.0, 900.0), ("fold", 30.0, 950.0), ("run", 5.0, 100.0)], columns=["kind", "seconds", "peak_mb"]
+    )
+    assert job_table(jobs).loc["fold"].tolist() == [2, 20, 40, 950]

@@ -173,3 +173,16 @@ def test_two_runs_for_one_row_are_refused(metrics, tmp_path, capsys, monkeypatch
     for name in ("one", "again"):
         write_json(RunFolder(tmp_path / name).metrics_file, metrics)
     assert "two runs have the same" in refused([tmp_path / "one", tmp_path / "again"], tmp_path, capsys, monkeypatch)
+
+
+def test_runs_of_different_code_are_remarked_on_in_the_report(metrics, tmp_path, capsys):
+    for name, epsilon, code in (("one", 1.0, "a"), ("ten", 10.0, "b")):
+        metrics["privacy"]["epsilon"] = epsilon
+        metrics["run"]["code"] = code
+        write_json(RunFolder(tmp_path / name).metrics_file, metrics)
+    runs = [str(tmp_path / "one"), str(tmp_path / "ten")]
+    for given, remarked in ((runs[:1], False), (runs, True)):
+        arguments = [*given, "--out", str(tmp_path / "table.csv"), "--report", str(tmp_path / "report.html")]
+        assert results.main(arguments) == 0
+        said = "different versions of the code"
+        assert (said in capsys.readouterr().err, said in (tmp_path / "report.html").read_text()) == (remarked, remarked)

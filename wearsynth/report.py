@@ -97,7 +97,9 @@ def write_report(folder: RunFolder) -> None:
     _write_page(report, f"wearsynth: {folder.kind} recordings", folder.path / "report.html")
 
 
-def write_sweep_report(path: Path, table: pd.DataFrame, runs: list[Path], jobs: pd.DataFrame | None) -> None:
+def write_sweep_report(
+    path: Path, table: pd.DataFrame, runs: list[Path], jobs: pd.DataFrame | None, remark: str = ""
+) -> None:
     """Writes what came out of a sweep, and what it took, into one page.
 
     Args:
@@ -105,12 +107,13 @@ def write_sweep_report(path: Path, table: pd.DataFrame, runs: list[Path], jobs: 
         table: as `results.gather` makes it.
         runs: the run folders, to be linked to.
         jobs: as `results.read_jobs` makes it; None where nobody has counted.
+        remark: stands above all.
     """
     from wearsynth import figures  # imports much
 
     kind, people = table.iloc[0][["recordings", "people"]]
     shown = table[table["people"] == people]
-    parts = [f"# What budgets buy, on {kind} recordings", f"Held out, one after the other: {people}."]
+    parts = [f"# What budgets buy, on {kind} recordings", f"Held out, one after the other: {people}. {remark}"]
     for signals, unit in shown.loc[shown["unit"] != "none", ["signals", "unit"]].drop_duplicates().to_numpy():
         points = budget_points(shown[shown["signals"] == signals], unit)
         figure = figures.utility_privacy(points, kind)

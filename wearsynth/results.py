@@ -14,7 +14,7 @@ from wearsynth.files import replacing
 from wearsynth.runs import RunFolder
 from wearsynth.scores import SCORES, bootstrap_interval
 
-TABLE = Path(__file__).parent.parent / "results" / "table.csv"
+TABLE = Path(__file__).resolve().parent.parent / "results" / "table.csv"
 TUNED_ON = ("S2", "S3", "S4", "S5", "S6")  # WESAD's people whom settings were chosen on; the others are untouched
 FIDELITY = ("c2st_auroc", "psd_ratio", "acf_ratio")
 RESULT = ["recordings", "unit", "epsilon", "delta", "generator", "signals", "detector", "protocol"]
@@ -127,9 +127,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=Path, metavar="DIR", help="what each job of a sweep took, for that page")
     options = parser.parse_args(arguments)
     try:
-        table = gather([read(run) for run in options.runs])
+        runs = [read(run) for run in options.runs]
+        table = gather(runs)
         about = table.iloc[0]
-        if TABLE in options.out and (about["recordings"] != "real" or about["people"] != "all"):
+        if TABLE in map(Path.resolve, options.out) and (about["recordings"] != "real" or about["people"] != "all"):
             raise UnfitRun(
                 f"{options.runs[0]}: {about['recordings']} recordings, held out: {about['people']}; the table of "
                 "results is about all the real people: choose another file with --out"
@@ -137,6 +138,10 @@ def main(arguments: list[str] | None = None) -> int:
     except UnfitRun as error:
         print(error, file=sys.stderr)
         return 2
+    remark = ""
+    if len({metrics["run"].get("code") for metrics in runs}) > 1:
+        remark = "The runs were made by different versions of the code, which may be why they differ."
+        print(remark, file=sys.stderr)
     for path in options.out:
         with replacing(path) as draft:
             table.to_csv(draft, index=False, float_format="%.6g")
@@ -145,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         from wearsynth.report import write_sweep_report  # takes seconds to import
 
         jobs = options.jobs and read_jobs(options.jobs)
-        write_sweep_report(options.report, table, options.runs, jobs)
+        write_sweep_report(options.report, table, options.runs, jobs, remark)
         print(f"report in {options.report}")
     return 0
 
