@@ -161,5 +161,6 @@ def test_removed_results_are_made_again_in_an_array(swept):
     options = ["--profile", "slurm", "--slurm-array-jobs", "fold,run", *OPTIONS]
     finish(start(swept[0].parent / "tiny.yaml", swept[0], *options), swept[0].with_suffix(".log"))
     said = swept[0].with_suffix(".log").read_text()
-    assert said.count("Submitted array job") == 2 and "5 of 5 steps" in said
+    # Two folds, their runs, the table, and the rule that names them all.
+    assert said.count("Submitted array job") == 2 and "6 of 6 steps" in said
     assert same("table.csv", swept)
