@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         parameters |= {"run_folder": str(folder.path), "recordings": str(options.recordings or "")}
         with folder.alone():
             if not folder.metrics_file.exists():
-                folder.forget_notebooks()
+                folder.forget(*folder.NOTEBOOKS)  # without their numbers they are not finished
                 folder.start_from(others)
             if options.prepare:
                 prepare(folder, notebooks, parameters)
@@ -238,6 +238,7 @@ def run_notebooks(folder: RunFolder, notebooks: dict[Path, dict], parameters: di
                 print(f"[{number}/{len(notebooks)}] {notebook.stem}: finished before", flush=True)
                 continue
             print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)
+            folder.forget(notebook.stem)
             start = time.monotonic()
             execute(notebook, folder, own, kernel)
             seconds = folder.metrics["run"].get("seconds", {}) | {notebook.stem: round(time.monotonic() - start, 1)}
@@ -277,7 +278,9 @@ def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any], kerne
     options = {"km": kernel, "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]}  # failures arrive as exceptions
     try:
         forget = nbformat.v4.new_code_cell("%reset -f\nget_ipython().execution_count = 1")
-        NotebookClient(nbformat.v4.new_notebook(cells=[forget]), **options).execute(cwd=str(ROOT))
+        client = NotebookClient(nbformat.v4.new_notebook(cells=[forget]), **options)
+        with client.setup_kernel(cwd=str(ROOT)):
+            client.execute_cell(forget, 0, store_history=False)  # so that the next cell is the first
         papermill.execute_notebook(
             str(notebook),
             str(target),

@@ -27,7 +27,14 @@ progress() {
 
 packages=$(grep -c '^[a-zA-Z]' "$lock")
 rm -rf "$venv"
-if command -v uv >/dev/null && uv venv --quiet --python "${pythons[0]}" "$venv"; then
+with_uv() {
+    command -v uv >/dev/null || return
+    for version in "${pythons[@]}"; do
+        uv venv --quiet --python "$version" "$venv" && return
+    done
+    return 1
+}
+if with_uv; then
     echo "Setting up $venv with uv and $("$venv"/bin/python --version): about $packages packages"
     uv pip install --python "$venv"/bin/python --require-hashes -r "$lock" 2>&1 | { grep -v '^ [+] ' || true; }
 else
@@ -50,8 +57,8 @@ else
     if [ ${#pip[@]} -eq 0 ]; then
         rm -rf "$venv"
         versions=${pythons[*]}
-        echo "make: no Python ${versions// / or } with pip found: install one (Debian 12, Ubuntu 22.04: apt-get install" \
-            "python3-venv) or uv, which brings its own Python (pipx install uv), then run make again" >&2
+        echo "make: no Python ${versions// / or } with pip found: install one (Debian 12: apt-get install python3-venv)" \
+            "or uv, which brings its own Python (pipx install uv), then run make again" >&2
         exit 1
     fi
     echo "Setting up $venv with pip and $("$venv"/bin/python --version): about $packages packages, a few minutes"

@@ -78,7 +78,8 @@ def imports(folder: RunFolder, start: float) -> dict[str, float]:
         notebook = nbformat.read(folder.path / f"{name}.ipynb", as_version=4)
         cells += [cell for cell in notebook.cells if cell.cell_type == "code"]
     first = datetime.fromisoformat(cells[0].metadata.papermill.start_time).timestamp()
-    importing = [cell.metadata.papermill.duration for cell in cells if "\\nfrom wearsynth" in "\\n" + cell.source]
+    importing = [cell.metadata.papermill.duration for cell in cells if "from wearsynth" in cell.source]
+    assert len(importing) == 3, "each notebook imports in one cell"
     return {"until_first_cell": first - start, "imports": sum(importing)}
 
 

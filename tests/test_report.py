@@ -82,7 +82,7 @@ def test_budget_points_put_what_is_not_private_beside_each_budget():
         ("cnn on real windows, not private", math.inf): 0.9,
         ("cnn on synthetic windows", math.inf): 0.85,
         ("cnn on synthetic windows", 1.0): 0.8,
-        ("cnn on both", 1.0): 0.87,
+        ("cnn on both, not private", 1.0): 0.87,
         ("private_cnn on real windows", 1.0): 0.75,
     }
     assert (points["mean"] - points["low"]).to_numpy() == pytest.approx(0.1)

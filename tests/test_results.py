@@ -121,12 +121,21 @@ def test_runs_on_other_people_do_not_stand_in_one_table(metrics):
         results.gather([metrics, other])
 
 
+def test_runs_that_were_made_otherwise_are_not_averaged(metrics):
+    other = with_seed(metrics, 1, 0.0)
+    metrics["run"]["parameters"]["steps"], other["run"]["parameters"]["steps"] = 2000, 500
+    with pytest.raises(results.UnfitRun, match="differ in steps"):
+        results.gather([metrics, other])
+
+
 def test_what_jobs_took_is_read_as_snakemake_writes_it(tmp_path):
     header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
     path = tmp_path / "fold" / "epsilon=1.0" / "S2.tsv"
     path.parent.mkdir(parents=True)
     path.write_text(header + "61.5\t0:01:01\t904.66\t3340.46\t784.5\t822.1\t0.27\t1.68\t39.9\t54.7\n")
-    assert results.read_jobs(tmp_path).to_dict("records") == [
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "epsilon=9.0.tsv").write_text(path.read_text())  # no longer in the grid
+    assert results.read_jobs(tmp_path, ["epsilon=1.0"]).to_dict("records") == [
         {"kind": "fold", "job": "epsilon=1.0/S2", "seconds": 61.5, "cpu_seconds": 54.7, "peak_mb": 904.66}
     ]
 
@@ -154,14 +163,20 @@ def refused(folders, tmp_path, capsys, monkeypatch):
     return error
 
 
+def hold_out_one(metrics):
+    metrics["run"]["folds"] = ["S7"]
+    metrics["detection"]["majority"]["subjects"] = {"S7": dict.fromkeys(SCORES, 0.5)}
+
+
 @pytest.mark.parametrize(
     "change, expected",
     [
         (lambda metrics: metrics.pop("detection"), "expected a finished run"),
+        (lambda metrics: metrics["detection"]["majority"]["subjects"].pop("S7"), "expected a finished run"),
         (lambda metrics: metrics["run"]["recordings"].update(kind="simulated"), "simulated recordings, held out: all"),
-        (lambda metrics: metrics["run"].update(folds=["S7"]), "real recordings, held out: S7"),
+        (hold_out_one, "real recordings, held out: S7"),
     ],
-    ids=["not finished", "simulated", "some people only"],
+    ids=["not finished", "detection of another run", "simulated", "some people only"],
 )
 def test_a_run_that_cannot_stand_in_the_table_is_refused(metrics, change, expected, tmp_path, capsys, monkeypatch):
     change(metrics)

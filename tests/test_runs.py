@@ -67,6 +67,7 @@ def test_a_run_starts_from_what_others_have_finished(run_with_table, tmp_path):
     other.path.joinpath("data/generators/S3").mkdir(parents=True)
     (other.generators / "S3" / "generator.weights.h5").write_text("weights")
     other.mark_finished("generator-S3", "key")
+    other.record("run", first.metrics["run"])
     folder = RunFolder(tmp_path / "new")
     folder.start_from([first, other])
     assert folder.kind == "simulated" and folder.is_finished("01-Data", "key")

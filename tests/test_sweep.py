@@ -33,7 +33,7 @@ def test_each_combination_is_a_run(grid):
         *(f"epsilon={epsilon}-seed={seed}" for epsilon in ("1.0", "inf") for seed in (0, 1)),
         "unit=subject-delta=0.001",
     ]
-    assert plan["runs"]["unit=subject-delta=0.001"] == {"unit": "subject", "delta": "1e-3"}
+    assert plan["runs"]["unit=subject-delta=0.001"] == {"unit": "subject", "delta": "0.001"}
     assert plan["folds"] == ["S2", "S3", "S4", "S5", "S6", "S7"]
     assert len(plan["prepared"]) == 1 and len(set(plan["start"].values())) == 1
 
@@ -43,17 +43,38 @@ def test_runs_with_other_windows_start_from_others(grid):
     plan = sweep.make_plan(grid, None)
     assert len(plan["prepared"]) == 2
     for name, parameters in plan["runs"].items():
-        assert plan["prepared"][plan["start"][name]] == {"signals": parameters["signals"]}
+        assert plan["prepared"][plan["start"][name]]["signals"] == parameters["signals"]
+
+
+def test_a_longer_grid_keeps_what_is_planned(grid):
+    grid.write_text("grid:\n  - {signals: extended, epsilon: [1, 2.0]}\n")
+    before = sweep.make_plan(grid, None)
+    grid.write_text("grid:\n  - {signals: extended, epsilon: [1.0, 2]}\n  - epsilon: 3\n")
+    after = sweep.make_plan(grid, None)
+    assert before["runs"].items() < after["runs"].items() and before["prepared"] == after["prepared"]
 
 
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("grid:\n  - epsilom: 1", "-p epsilom: no notebook has this parameter; did you mean 'epsilon'?"),
+        ("grid:\n  - epsilom: 1", "epsilom: a table tells runs apart by signals, unit, epsilon"),
+        (
+            "grid:\n  - seed: 1\nparameters:\n  step: 1",
+            "-p step: no notebook has this parameter; did you mean 'steps'?",
+        ),
         ("grid:\n  - epsilon: [1, -1]", "run epsilon=-1.0: epsilon=-1.0: expected"),
         ("grid:\n  - epsilon: much", "epsilon='much': expected a number"),
         ("grid:\n  - epsilon: [1, 1.0]", "run epsilon=1.0: it stands in the grid twice"),
-        ("grid:\n  - folds: [S2, S3]", "folds: only runs on the same people can be compared"),
+        ("grid:\n  - {unit: [window, subject], epsilon: inf}", "it stands in the grid twice"),
+        ("grid:\n  - folds: [S2, S3]", "folds: a table tells runs apart by signals, unit"),
+        ("grid:\n  - steps: [1000, 2000]", "steps: a table tells runs apart by"),
+        ("grid:\n  - detectors: [cnn, cnn_lstm]", "detectors: a table tells runs apart by"),
+        ("grid:\n  - seed: [0, 1]\nparameters:\n  detector_seeds: 2", "give more seeds in the grid"),
+        ("grid: []", "a list of blocks"),
+        ("grid:\n  - epsilon: []", "epsilon: []: expected"),
+        ("grid:\n  - {}", "{}: expected"),
+        ("grid:\n  - epsilon: 1\nparameters:\n  steps: [1, 2]", "steps: ['1', '2']: expected `name: value`"),
+        ("grid:\n  - epsilon: 1\nparameters:\n", "expected `name: value`"),
         ("grid:\n  - epsilon: 1\nparameters:\n  folds: S99", "no recording of 'S99'"),
         ("grid:\n  - epsilon: 1\nparameters:\n  share: false", "share: whether"),
         ("grid:\n  - recordings: somewhere", "--recordings"),
@@ -82,6 +103,15 @@ def test_grids_of_the_project_are_in_order(tmp_path):
         assert sweep.make_plan(grid, recordings)["runs"]
 
 
+def test_a_folder_of_another_sweep_is_refused(grid, capsys, monkeypatch):
+    out = grid.parent / "sweep"
+    for name, message in {"code": "another version of the code", "command": "other recordings"}.items():
+        plan = sweep.make_plan(grid, None) | {name: "other"}
+        sweep.write_json(out / "plan.json", plan)
+        assert sweep.main([str(grid), "--out", str(out)]) == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.fixture
 def stubbed(grid, monkeypatch):
     """A function that starts the sweep with a stand-in for run.py, and the sweep's folder."""
@@ -90,6 +120,8 @@ def stubbed(grid, monkeypatch):
     plan = sweep.make_plan(grid, None)
     plan["command"] = [sys.executable, str(run.ROOT / "tests" / "stub_run.py")]
     sweep.write_json(out / "plan.json", plan)
+    if not sweep.SNAKEMAKE.exists():
+        pytest.skip("Snakemake is not set up: it takes Python 3.11 or later")
     command = [sweep.SNAKEMAKE, "--snakefile", sweep.FOLDER / "Snakefile", "--directory", out]
     command += ["--profile", sweep.FOLDER / "profiles" / "local", "--cores", "2"]
 
@@ -130,6 +162,7 @@ def test_every_job_is_done_once_and_a_deleted_result_again(stubbed):
     assert dict(zip(tstr["epsilon"], tstr["accuracy"])) == {1.0: 0.5, float("inf"): 0.75}
     assert set(table["recordings"]) == {"simulated"} and set(table["people"]) == {"S2,S3"}
     report = (out / "report.html").read_text()
+    assert (out / "curves_window_extended.png").exists()
     assert "simulated" in report and 'href="runs/epsilon=inf/report.html"' in report and "peak memory" in report
     finish(start())
     assert calls(out) == []
@@ -176,6 +209,8 @@ def test_only_one_sweep_works_in_a_folder(grid, tmp_path, capsys):
 @pytest.fixture(scope="module")
 def real_sweep(tmp_path_factory) -> tuple[Path, Path]:
     """The folders of a sweep without privacy on simulated people, and of the same run by itself."""
+    if not sweep.SNAKEMAKE.exists():
+        pytest.skip("Snakemake is not set up: it takes Python 3.11 or later")
     folder = tmp_path_factory.mktemp("sweep")
     tiny = {"epsilon": "inf", "folds": "S2,S3", "private_epsilons": ""} | {
         name: str(value) for name, value in run.PRESETS["smoke"].items() if name != "private_epsilons"
@@ -198,6 +233,9 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
     for section in ("privacy", "synthetic", "fidelity", "attacks", "detection"):
         assert swept[section] == alone[section]
     for person in ("S2", "S3"):
+        weights = Path("data") / "generators" / person / "generator.weights.h5"
+        folders = (real_sweep[0] / "runs" / "seed=1", real_sweep[0] / "folds" / "seed=1" / person)
+        assert os.path.samefile(*(folder / weights for folder in folders)), "nothing is trained twice"
         fold = json.loads((real_sweep[0] / "folds" / "seed=1" / person / "metrics.json").read_text())
         for protocol, record in fold["detection"]["protocols"].items():
             assert record["subjects"] == {person: alone["detection"]["protocols"][protocol]["subjects"][person]}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,7 +193,12 @@ def train_all(names: Sequence[str], windows: Windows, promise: Promise, seed: in
 
 
 def _train_and_save(windows: Windows, promise: Promise, seed: int, folder: Path, name: str | None) -> Path:
-    train(windows, promise, seed, name=name).save(folder)
+    parent = os.getppid()
+    training = train(windows, promise, seed, name=name)
+    if os.getppid() != parent:
+        # Left behind by a run that was killed: another may be at work in the folder, under another promise.
+        raise RuntimeError(f"{folder}: the process that asked for this generator has ended")
+    training.save(folder)
     return folder
 
 

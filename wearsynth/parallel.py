@@ -1,7 +1,8 @@
 """Trainings side by side: each on one core, as many at a time as there are cores.
 
 That is fastest, for a step of so small a network leaves nothing for a second core to do, and it makes what comes out
-the same to the last bit, however many cores there are: numbers that several threads add up come in another order.
+the same to the last bit, however many cores there are: numbers that several threads add up come in another order. (Not
+so with a GPU, which a training uses when it is the only one.)
 """
 
 import os

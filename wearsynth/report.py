@@ -1,7 +1,6 @@
 """A run's report: the five executed notebooks behind one summary page, in one file that needs no other."""
 
 import base64
-import io
 import math
 import os
 from dataclasses import asdict
@@ -11,7 +10,6 @@ from typing import Any
 import nbformat
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
 
 from wearsynth.files import replacing
@@ -100,7 +98,7 @@ def write_report(folder: RunFolder) -> None:
 def write_sweep_report(
     path: Path, table: pd.DataFrame, runs: list[Path], jobs: pd.DataFrame | None, remark: str = ""
 ) -> None:
-    """Writes what came out of a sweep, and what it took, into one page.
+    """Writes what came out of a sweep, and what it took, into one page; its curves also stand beside it as pictures.
 
     Args:
         path: of the page.
@@ -112,12 +110,13 @@ def write_sweep_report(
     from wearsynth import figures  # imports much
 
     kind, people = table.iloc[0][["recordings", "people"]]
-    shown = table[table["people"] == people]
-    parts = [f"# What budgets buy, on {kind} recordings", f"Held out, one after the other: {people}. {remark}"]
+    shown, everybody = table[table["people"] == people], "all people" if people == "all" else people
+    parts = [f"# What budgets buy, on {kind} recordings", f"Held out, one after the other: {everybody}. {remark}"]
     for signals, unit in shown.loc[shown["unit"] != "none", ["signals", "unit"]].drop_duplicates().to_numpy():
         points = budget_points(shown[shown["signals"] == signals], unit)
-        figure = figures.utility_privacy(points, kind)
-        parts += [f"## Unit {unit}, {signals} signals", _picture(figure, f"{unit}-{signals}")]
+        curves = path.with_name(f"curves_{unit}_{signals}.png")
+        figures.utility_privacy(points, kind).savefig(curves, bbox_inches="tight")
+        parts += [f"## Unit {unit}, {signals} signals", _img(curves.read_bytes(), curves.stem)]
     parts += ["## All results", "Mean over people with the 95 % interval over them.", _budget_table(shown).to_html()]
     if jobs is not None:
         parts += ["## What it took", job_table(jobs).to_html(), _folded("Each job", jobs.round(1).to_html(index=False))]
@@ -139,7 +138,7 @@ def budget_points(table: pd.DataFrame, unit: str) -> pd.DataFrame:
         "majority": table["detector"] == "majority",
         f"{main} on real windows, not private": (table["detector"] == main) & (table["protocol"] == "trtr"),
         f"{main} on synthetic windows": (table["detector"] == main) & (table["protocol"] == "tstr"),
-        f"{main} on both": (table["detector"] == main) & (table["protocol"] == "augmented"),
+        f"{main} on both, not private": (table["detector"] == main) & (table["protocol"] == "augmented"),
     }
     private = table[(table["generator"] == "none") & (table["unit"] != "none")]
     ways |= {f"{name} on real windows": private["detector"] == name for name in private["detector"].unique()}
@@ -274,12 +273,6 @@ def _budget_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def _embedded(folder: RunFolder, name: str) -> str:
     return _img((folder.figures / f"{name}.png").read_bytes(), name)
-
-
-def _picture(figure: Figure, name: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, bbox_inches="tight")
-    return _img(buffer.getvalue(), name)
 
 
 def _img(png: bytes, name: str) -> str:

@@ -4,6 +4,7 @@ python -m wearsynth.results RUN [RUN ...]
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ TUNED_ON = ("S2", "S3", "S4", "S5", "S6")  # WESAD's people whom settings were c
 FIDELITY = ("c2st_auroc", "psd_ratio", "acf_ratio")
 RESULT = ["recordings", "unit", "epsilon", "delta", "generator", "signals", "detector", "protocol"]
 KEYS = [*RESULT[1:], "people"]
+VARIED = ("signals", "unit", "epsilon", "delta", "seed")  # parameters by which the table tells runs apart
+# These and what follows from them may differ, too: each detector has a row of its own.
+APART = (*VARIED, "detectors", "detector_seeds", "private_epsilons", "run_folder", "recordings", "share")
 
 
 class UnfitRun(ValueError):
@@ -80,6 +84,10 @@ def gather(runs: list[dict[str, Any]]) -> pd.DataFrame:
     if any((each["run"]["recordings"], each["run"]["folds"]) != (first["recordings"], first["folds"]) for each in runs):
         raise UnfitRun("the runs are not on the same recordings, with the same people held out: gather them apart")
     columns = [*RESULT, "run_seed", "seeds", "subject", *SCORES, "leaky", *FIDELITY]
+    for name in sorted({name for each in runs for name in each["run"]["parameters"]} - {*APART}):
+        values = {each["run"]["parameters"].get(name) for each in runs}
+        if len(values) > 1:
+            raise UnfitRun(f"the runs differ in {name}: {', '.join(map(str, values))}; gather them apart")
     table = pd.DataFrame([row for each in runs for row in by_subject(each)], columns=columns)
     twice = table[table.duplicated([*RESULT, "run_seed", "subject"])]
     if (twice["generator"] != "none").any():
@@ -149,24 +157,27 @@ def main(arguments: list[str] | None = None) -> int:
     if options.report:
         from wearsynth.report import write_sweep_report  # takes seconds to import
 
-        jobs = options.jobs and read_jobs(options.jobs)
+        jobs = options.jobs and read_jobs(options.jobs, [run.name for run in options.runs])
         write_sweep_report(options.report, table, options.runs, jobs, remark)
         print(f"report in {options.report}")
     return 0
 
 
-def read_jobs(folder: Path) -> pd.DataFrame:
-    """Reads what Snakemake has measured of the jobs of a sweep.
+def read_jobs(folder: Path, runs: list[str]) -> pd.DataFrame:
+    """Reads what Snakemake has measured of the jobs of a sweep: of each, the last time that it was done.
 
     Args:
-        folder: of files <kind>/<job>.tsv, as its directive `benchmark` writes them.
+        folder: of files <kind>/<run>.tsv or <kind>/<run>/<fold>.tsv, as its directive `benchmark` writes them.
+        runs: names of the runs; what else lies there is from before the grid was changed.
 
     Returns:
         One row a job: `kind`, `job`, `seconds`, `cpu_seconds`, `peak_mb` (resident memory, all processes of the job).
     """
     rows = []
     for file in sorted(folder.rglob("*.tsv")):
-        kind, *job = file.relative_to(folder).with_suffix("").parts
+        kind, *job = str(file.relative_to(folder)).removesuffix(".tsv").split(os.sep)
+        if kind != "prepare" and job[0] not in runs:
+            continue
         measured = pd.read_csv(file, sep="\t").iloc[-1]
         about = {"kind": kind, "job": "/".join(job)}
         rows.append(about | dict(zip(("seconds", "cpu_seconds", "peak_mb"), measured[["s", "cpu_time", "max_rss"]])))
@@ -176,7 +187,8 @@ def read_jobs(folder: Path) -> pd.DataFrame:
 def read(run: Path) -> dict[str, Any]:
     """Returns the metrics of a finished run; raises UnfitRun for any other."""
     metrics = RunFolder(run).metrics
-    if "detection" not in metrics or "fidelity" not in metrics:
+    tested = metrics.get("detection", {}).get("majority", {}).get("subjects")
+    if "fidelity" not in metrics or tested is None or set(tested) != set(metrics["run"]["folds"]):
         raise UnfitRun(f"{run}: expected a finished run")
     return metrics
 

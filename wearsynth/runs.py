@@ -86,6 +86,7 @@ class RunFolder:
         """
         key = fingerprint(self.table, signals, scaling, window_seconds, hop_seconds)
         if not self.is_finished("windows", key):
+            self.forget("windows")
             table = load_table(self.table)
             for path, hop in ((self.training_windows, hop_seconds), (self.test_windows, window_seconds)):
                 make_windows(table, signals, scaling, window_seconds, hop).save(path)
@@ -108,10 +109,10 @@ class RunFolder:
         """Takes over what other runs have finished; the last one counts where several have the same.
 
         What is large is linked, not copied. No writer of such a file writes into the old one (see `files.replacing`).
+        `metrics.json` comes last: with it, the run has begun.
         """
         for other in others:
-            large = {other.simulated_recordings, other.table.parent, other.training_windows.parent}
-            large |= {other.generators, other.detectors / "joblib"}
+            large = {other.simulated_recordings, other.table.parent, other.training_windows.parent, other.generators}
 
             def take(source: str, target: str, large=large) -> None:
                 Path(target).unlink(missing_ok=True)
@@ -120,8 +121,10 @@ class RunFolder:
                 else:
                     _link(source, target)
 
-            ignored = shutil.ignore_patterns(".lock", "report.html")
+            ignored = shutil.ignore_patterns(".lock", "report.html", "metrics.json")
             shutil.copytree(other.path, self.path, copy_function=take, dirs_exist_ok=True, ignore=ignored)
+        if others:
+            write_json(self.metrics_file, others[-1].metrics)
 
     def is_finished(self, name: str, key: str) -> bool:
         """Whether the piece of work `name` is finished, and depended on exactly what `key` stands for."""
@@ -132,9 +135,9 @@ class RunFolder:
         """Marks the piece of work `name` as finished; to be called after all that it writes is written."""
         write_json(self._mark(name), {"key": key})
 
-    def forget_notebooks(self) -> None:
-        """Makes all notebooks count as unfinished: without their numbers they are."""
-        for name in self.NOTEBOOKS:
+    def forget(self, *names: str) -> None:
+        """Makes pieces of work count as unfinished: to be called before what they have written is replaced."""
+        for name in names:
             self._mark(name).unlink(missing_ok=True)
 
     def _expect_recordings(self) -> None:

@@ -9,6 +9,8 @@ import argparse
 import difflib
 import fcntl
 import itertools
+import json
+import math
 import os
 import re
 import sys
@@ -22,6 +24,8 @@ import run
 from wearsynth import windows
 from wearsynth.files import write_json
 from wearsynth.recordings import RecordingError
+from wearsynth.results import VARIED
+from wearsynth.runs import fingerprint
 
 FOLDER = Path(__file__).resolve().parent
 SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
@@ -32,7 +36,7 @@ PREPARED = (
     "window_seconds",
     "hop_seconds",
 )  # what table and windows follow from
-COMMON = ("folds", "simulated_people")  # only runs on the same people can be compared
+LONGEST_NAME = 200  # what every file system takes
 KEYS = ("grid", "parameters", "table")
 
 
@@ -48,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     out = (options.out or run.ROOT / "runs" / options.grid.stem).resolve()
     try:
         plan = make_plan(options.grid, recordings)
+        expect_same_sweep(plan, out)
         if not SNAKEMAKE.exists():
             raise run.BadInput(f"{SNAKEMAKE} is not there; `make sweep` sets it up")
         keep_others_out(out)
@@ -78,7 +83,7 @@ def keep_others_out(out: Path) -> None:
 
 
 def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
-    """Works out every run of a grid, and refuses what could not be run.
+    """Works out every run of a grid, and refuses what could not be run, or not be told apart.
 
     Args:
         grid: YAML file with `grid`, a list of blocks of parameters, where a list has a run for each of its values;
@@ -87,7 +92,8 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
 
     Returns:
         What the Snakefile goes by: `command`, which every job's begins with; `prepared` and `runs`, name -> parameters;
-        `start`, a run -> the prepared one that it starts from; `folds`, the people to hold out; `table`.
+        `start`, a run -> the prepared one that it starts from; `folds`, the people to hold out; `table`; and `code`, a
+        fingerprint of the package.
 
     Raises:
         BadInput: the file is no grid, or a parameter is unknown or out of range; the message names the run.
@@ -96,26 +102,27 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
     content = _read(grid)
     notebooks = {notebook: papermill.inspect_notebook(str(notebook)) for notebook in run.NOTEBOOKS}
     defaults, common = run.defaults(notebooks), content.get("parameters", {})
-    runs, checked, prepared, start = {}, {}, {}, {}
+    runs, prepared, start, known = {}, {}, {}, {}
     for chosen in _combinations(content["grid"]):
-        given = {**common, **chosen}
-        typed = run.read_values(list(given.items()), notebooks)
+        typed = run.read_values(list({**common, **chosen}.items()), notebooks)
         parameters = defaults | typed
         name = _name({key: typed[key] for key in chosen})
-        if "share" in given:
+        if "share" in typed:
             raise run.BadInput("share: whether a job trains on everybody is not for a grid to say; leave it out")
-        for key in COMMON:
-            if key in chosen:
-                raise run.BadInput(f"{key}: only runs on the same people can be compared; move it to `parameters`")
         try:
             run.check(parameters, recordings)
         except run.BadInput as error:
             raise run.BadInput(f"run {name}: {error}") from None
-        if parameters in checked.values():
-            raise run.BadInput(f"run {name}: it stands in the grid twice")
-        base = {key: given[key] for key in PREPARED if key in given}
-        start[name] = _name({key: parameters[key] for key in PREPARED[bool(recordings) :]})
-        runs[name], checked[name], prepared[start[name]] = given, parameters, base
+        # Without privacy there is no unit, and no delta.
+        same = parameters | ({"unit": None, "delta": None} if math.isinf(parameters["epsilon"]) else {})
+        if same in known.values() or name in known or len(name) > LONGEST_NAME:
+            raise run.BadInput(f"run {name}: it stands in the grid twice, or its name is too long for a folder")
+        runs[name], known[name] = {key: str(value) for key, value in typed.items()}, same
+        base = {key: str(parameters[key]) for key in PREPARED[bool(recordings) :]}
+        start[name] = "-".join(base.values())
+        prepared[start[name]] = base
+    if parameters["detector_seeds"] > 1 and len({each["seed"] for each in known.values()}) > 1:
+        raise run.BadInput("detector_seeds: seeds of several runs would be counted twice; give more seeds in the grid")
     people = run.everybody(parameters, recordings)
     folds, table = windows.choose_folds(people, parameters["folds"]), content.get("table")
     if table and (recordings is None or folds != people):
@@ -131,25 +138,50 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
         "start": start,
         "folds": folds,
         "table": table,
+        "code": fingerprint(*run.NOTEBOOKS),
     }
+
+
+def expect_same_sweep(plan: dict[str, Any], out: Path) -> None:
+    """Raises BadInput for a folder with results of other recordings or other code: both would stand in one table."""
+    if not (out / "plan.json").exists():
+        return
+    old = json.loads((out / "plan.json").read_text())
+    for what, kept in {"other recordings": "command", "another version of the code": "code"}.items():
+        if old[kept] != plan[kept]:
+            raise run.BadInput(f"{out} holds a sweep with {what}; choose another folder with --out")
 
 
 def _read(grid: Path) -> dict[str, Any]:
     """Reads the YAML file, every value as text: YAML itself would take 1e-5 for a text and 010 for an 8."""
     try:
         content = yaml.load(grid.read_text(encoding="utf-8"), yaml.BaseLoader)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise run.BadInput(" ".join(str(error).split())) from None
-    if not isinstance(content, dict) or not isinstance(content.get("grid"), list):
+    if not isinstance(content, dict) or not isinstance(content.get("grid"), list) or not content["grid"]:
         raise run.BadInput("expected `grid:` and a list of blocks of parameters under it; see workflow/grids")
     for key in content:
         if key not in KEYS:
             nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=0)[0]
             raise run.BadInput(f"{key}: expected one of {', '.join(KEYS)}; did you mean {nearest!r}?")
-    for block in [*content["grid"], content.get("parameters", {})]:
-        if not isinstance(block, dict):
-            raise run.BadInput(f"{block}: expected `name: value` or `name: [value, value]`")
+    for block in content["grid"]:
+        _check_block(block, lists=True)
+        for name in block:
+            if name not in VARIED and name not in run.OPTION_OF:
+                raise run.BadInput(f"{name}: a table tells runs apart by {', '.join(VARIED)}; move it to `parameters`")
+    if "parameters" in content:
+        _check_block(content["parameters"], lists=False)
     return content
+
+
+def _check_block(block: Any, lists: bool) -> None:
+    expected = "`name: value`" + " or `name: [value, value]`" * lists
+    if not isinstance(block, dict) or not block:
+        raise run.BadInput(f"{block!r}: expected {expected}")
+    for name, value in block.items():
+        values = value if lists and isinstance(value, list) and value else [value]
+        if not all(isinstance(each, str) for each in values):
+            raise run.BadInput(f"{name}: {value}: expected {expected}")
 
 
 def _combinations(blocks: list[dict[str, str | list[str]]]) -> list[dict[str, str]]:
