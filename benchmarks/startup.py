@@ -86,10 +86,11 @@ def imports(folder: RunFolder, start: float) -> dict[str, float]:
 def tracing(windows: Windows, n_budgets: int) -> dict[str, float]:
     """Returns seconds that a job's networks take before they learn, in trainings of a single step."""
     promise = Promise("window", 1.0, 1e-4, steps=1)
-    cgan.train(windows, promise, 0, name=None)  # TensorFlow's own first steps are not tracing
+    cgan.train(windows, promise, 0, name=None)  # TensorFlow's own first steps are no tracing
     networks.PRIVATE_STEPS = 1
     few = windows[:64] if len(set(windows.labels[:64])) > 1 else windows
-    networks.train_private("private_cnn", few, promise, 0)  # works out the noise once
+    for name in networks.PRIVATE_DETECTORS:  # neither is working out the noise, which is known from then on
+        networks.train_private(name, few, promise, 0)
     return {
         "tracing_generator": timed(lambda: cgan.train(windows, promise, 0, name=None)),
         "tracing_cnn": N_NETWORKS * timed(lambda: train("cnn", few, 0, 1)),
