@@ -29,13 +29,8 @@ from wearsynth.runs import fingerprint
 
 FOLDER = Path(__file__).resolve().parent
 SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
-PREPARED = (
-    "simulated_people",
-    "signals",
-    "scaling",
-    "window_seconds",
-    "hop_seconds",
-)  # what table and windows follow from
+# What table and windows follow from.
+PREPARED = ("simulated_people", "signals", "scaling", "window_seconds", "hop_seconds")
 LONGEST_NAME = 200  # what every file system takes
 KEYS = ("grid", "parameters", "table")
 
