@@ -186,6 +186,24 @@ def test_finished_steps_are_not_repeated(chain, monkeypatch, capsys):
         path.write_bytes(content)
 
 
+def test_a_run_cannot_start_from_nothing(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run.main(["--from", str(tmp_path / "nowhere"), "--out", str(out)]) == 2 and not out.exists()
+    assert "nowhere: no run has been there" in one_line(capsys)
+
+
+def test_a_run_does_again_only_what_differs_from_the_one_it_starts_from(chain, monkeypatch, tmp_path):
+    arguments, folder = chain
+    executed = []
+    monkeypatch.setattr(run, "execute", lambda notebook, *_: executed.append(notebook.stem))
+    given = [part for part in arguments if part not in ("--out", str(folder.path))]
+    out = tmp_path / "other"
+    assert run.main([*given, "--from", str(folder.path), "--out", str(out), "-p", "detector_seeds", "2"]) == 0
+    assert executed == ["05-Stress_Detection"]
+    assert RunFolder(out).training_windows.samefile(folder.training_windows)
+    assert (out / "report.html").exists() and RunFolder(out).figures.exists()
+
+
 def test_killed_run_is_taken_up_where_it_stopped(tmp_path, monkeypatch):
     executed = []
 

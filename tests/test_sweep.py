@@ -236,7 +236,9 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
         weights = Path("data") / "generators" / person / "generator.weights.h5"
         folders = (real_sweep[0] / "runs" / "seed=1", real_sweep[0] / "folds" / "seed=1" / person)
         assert os.path.samefile(*(folder / weights for folder in folders)), "nothing is trained twice"
-        fold = json.loads((real_sweep[0] / "folds" / "seed=1" / person / "metrics.json").read_text())
+        shared = Path("data") / "syn" / "cgan" / "synthetic_1hz.csv"
+        assert [(folder / shared).exists() for folder in folders] == [True, False]
+        fold = json.loads((folders[1] / "metrics.json").read_text())
         for protocol, record in fold["detection"]["protocols"].items():
             assert record["subjects"] == {person: alone["detection"]["protocols"][protocol]["subjects"][person]}
     files = {path.relative_to(real_sweep[1]) for path in (real_sweep[1] / "data").rglob("*.npz")}
