@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib.metadata import version
@@ -47,6 +47,7 @@ PRESETS = {
     },
     "default": {},
 }
+LONGEST_NAME = 200
 OPTION_OF = {"recordings": "--recordings", "run_folder": "--out"}
 AT_LEAST = {"simulated_people": 3, "synthetic_windows": 10, "detector_epochs": 1, "detector_seeds": 1, "seed": 0}
 PACKAGES = (
@@ -147,10 +148,14 @@ def read_values(pairs: list[tuple[str, str]], notebooks: dict[Path, dict]) -> di
         if name in OPTION_OF:
             raise BadInput(f"-p {name}: use {OPTION_OF[name]}")
         if name not in declared:
-            nearest = difflib.get_close_matches(name, declared, n=1, cutoff=0)[0]
-            raise BadInput(f"-p {name}: no notebook has this parameter; did you mean {nearest!r}?")
+            raise BadInput(f"-p {name}: no notebook has this parameter; did you mean {nearest(name, declared)!r}?")
         values[name] = _convert(name, text, declared[name])
     return values
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns the known name that is most like a mistyped one."""
+    return difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
 
 
 def check(parameters: dict[str, Any], recordings: Path | None) -> None:
@@ -195,7 +200,12 @@ def run_name(options: argparse.Namespace) -> str:
     if options.prepare:
         source += "-prepared"
     name = "-".join([source, options.preset, *(f"{name}={value}" for name, value in sorted(options.p))])
-    return re.sub(r"[^\w.,=-]", "_", name)[:200]  # what every file system takes
+    return folder_name(name)[:LONGEST_NAME]
+
+
+def folder_name(text: str) -> str:
+    """Returns the text as a name that every file system takes, if it is no longer than LONGEST_NAME."""
+    return re.sub(r"[^\w.,=-]", "_", text)
 
 
 class ChainError(RuntimeError):
@@ -204,8 +214,7 @@ class ChainError(RuntimeError):
 
 def prepare(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[str, Any]) -> None:
     """Does the first notebook's work, and cuts the windows: what runs on the same recordings have in common."""
-    first, *_ = notebooks.items()
-    run_notebooks(folder, dict([first]), parameters)
+    run_notebooks(folder, {NOTEBOOKS[0]: notebooks[NOTEBOOKS[0]]}, parameters)
     folder.prepare_windows(*(parameters[name] for name in ("signals", "scaling", "window_seconds", "hop_seconds")))
     print(f"prepared for other runs: --from {folder.path}")
 

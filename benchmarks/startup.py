@@ -39,19 +39,8 @@ def main() -> None:
         prepared, fold = RunFolder(Path(folder) / "prepared"), RunFolder(Path(folder) / "fold")
         run(*recordings, "--prepare", "--out", str(prepared.path))
         start = time.time()
-        run(
-            *recordings,
-            "--from",
-            str(prepared.path),
-            "--out",
-            str(fold.path),
-            "-p",
-            "folds",
-            "S2",
-            "-p",
-            "share",
-            "false",
-        )
+        of_one_fold = ["-p", "folds", "S2", "-p", "share", "false"]
+        run(*recordings, "--from", str(prepared.path), "--out", str(fold.path), *of_one_fold)
         seconds = time.time() - start
         parts = imports(fold, start) | tracing(
             Windows.load(fold.training_windows), len(fold.metrics["detection"]["private"])

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from wearsynth.clipping import clipped_sum
 from wearsynth.dpsgd import PrivateGradient
 from wearsynth.files import replacing, write_json
-from wearsynth.parallel import cores, one_core_each
+from wearsynth.parallel import n_processes, one_core_each
 from wearsynth.privacy import Promise
 from wearsynth.windows import Windows
 
@@ -184,10 +184,8 @@ def train_all(names: Sequence[str], windows: Windows, promise: Promise, seed: in
     Yields:
         Each name, as soon as its generator is saved.
     """
-    arguments = (
-        (windows.without(name), promise, seed, folder / name, name if min(len(names), cores()) == 1 else None)
-        for name in names
-    )
+    alone = n_processes(len(names)) == 1  # several would write their progress over one another's
+    arguments = ((windows.without(name), promise, seed, folder / name, name if alone else None) for name in names)
     for saved in one_core_each(_train_and_save, arguments, len(names), "generator", in_order=False):
         yield saved.name
 

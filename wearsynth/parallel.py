@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 
-def cores() -> int:
-    """How many cores this process may use; LOKY_MAX_CPU_COUNT in the environment sets a lower number."""
-    return joblib.cpu_count()
+def n_processes(total: int) -> int:
+    """How many of so many calls go on at a time: one a core; LOKY_MAX_CPU_COUNT in the environment sets fewer cores."""
+    return max(1, min(joblib.cpu_count(), total))
 
 
 def one_core_each(
@@ -33,7 +33,7 @@ def one_core_each(
         in_order: whether to yield in the order of the arguments, or whatever is finished first.
     """
     parallel = joblib.Parallel(
-        max(1, min(cores(), total)),
+        n_processes(total),
         return_as="generator" if in_order else "generator_unordered",
         batch_size=1,  # or quick ones would be followed by a long queue of slow ones in one process
         max_nbytes=None,  # or large arrays would be mapped, and known by another key than within this process

@@ -116,7 +116,7 @@ def write_sweep_report(
         points = budget_points(shown[shown["signals"] == signals], unit)
         curves = path.with_name(f"curves_{unit}_{signals}.png")
         figures.utility_privacy(points, kind).savefig(curves, bbox_inches="tight")
-        parts += [f"## Unit {unit}, {signals} signals", _img(curves.read_bytes(), curves.stem)]
+        parts += [f"## Unit {unit}, {signals} signals", _embedded(curves)]
     parts += ["## All results", "Mean over people with the 95 % interval over them.", _budget_table(shown).to_html()]
     if jobs is not None:
         parts += ["## What it took", job_table(jobs).to_html(), _folded("Each job", jobs.round(1).to_html(index=False))]
@@ -134,6 +134,7 @@ def budget_points(table: pd.DataFrame, unit: str) -> pd.DataFrame:
         unit: of the budgets; what is not private has its place beside each.
     """
     main = table.loc[table["detector"] != "majority", "detector"].iloc[0]
+    table = table[table["unit"].isin(["none", unit])]
     ways = {
         "majority": table["detector"] == "majority",
         f"{main} on real windows, not private": (table["detector"] == main) & (table["protocol"] == "trtr"),
@@ -141,15 +142,14 @@ def budget_points(table: pd.DataFrame, unit: str) -> pd.DataFrame:
         f"{main} on both, not private": (table["detector"] == main) & (table["protocol"] == "augmented"),
     }
     private = table[(table["generator"] == "none") & (table["unit"] != "none")]
-    ways |= {f"{name} on real windows": private["detector"] == name for name in private["detector"].unique()}
-    table = table[table["unit"].isin(["none", unit])]
+    ways |= {f"{name} on real windows": table["detector"] == name for name in private["detector"].unique()}
     columns = {"mean": "", "low": "_low", "high": "_high"}
     scores = [name.removesuffix("_low") for name in table if name.endswith("_low")]
     points = [
         {"detector": way, "epsilon": float(row["epsilon"]), "score": score}
         | {name: row[score + ending] for name, ending in columns.items()}
         for way, chosen in ways.items()
-        for _, row in table[chosen.reindex(table.index, fill_value=False)].iterrows()
+        for _, row in table[chosen].iterrows()
         for score in scores
     ]
     return pd.DataFrame(points)
@@ -218,7 +218,7 @@ def _summary(folder: RunFolder) -> str:
     metrics = folder.metrics
     recordings = metrics["run"]["recordings"]
     links = " · ".join(f"[{name}](#{name})" for name in folder.NOTEBOOKS)
-    figures = "\n\n".join(_embedded(folder, name) for name in SUMMARY_FIGURES)
+    figures = "\n\n".join(_embedded(folder.figures / f"{name}.png") for name in SUMMARY_FIGURES)
     fidelity = pd.Series({name: value for name, value in metrics["fidelity"].items() if isinstance(value, float)})
     return f"""# Synthetic smartwatch windows from {folder.kind} recordings
 
@@ -271,12 +271,8 @@ def _budget_table(table: pd.DataFrame) -> pd.DataFrame:
     return shown.set_index(index)
 
 
-def _embedded(folder: RunFolder, name: str) -> str:
-    return _img((folder.figures / f"{name}.png").read_bytes(), name)
-
-
-def _img(png: bytes, name: str) -> str:
-    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def _embedded(picture: Path) -> str:
+    return f'<img alt="{picture.stem}" src="data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}">'
 
 
 def _write_page(notebook: nbformat.NotebookNode, title: str, path: Path) -> None:

@@ -83,18 +83,17 @@ def gather(runs: list[dict[str, Any]]) -> pd.DataFrame:
     first = runs[0]["run"]
     if any((each["run"]["recordings"], each["run"]["folds"]) != (first["recordings"], first["folds"]) for each in runs):
         raise UnfitRun("the runs are not on the same recordings, with the same people held out: gather them apart")
-    columns = [*RESULT, "run_seed", "seeds", "subject", *SCORES, "leaky", *FIDELITY]
     for name in sorted({name for each in runs for name in each["run"]["parameters"]} - {*APART}):
         values = {each["run"]["parameters"].get(name) for each in runs}
         if len(values) > 1:
             raise UnfitRun(f"the runs differ in {name}: {', '.join(map(str, values))}; gather them apart")
+    columns = [*RESULT, "run_seed", "seeds", "subject", *SCORES, "leaky", *FIDELITY]
     table = pd.DataFrame([row for each in runs for row in by_subject(each)], columns=columns)
-    twice = table[table.duplicated([*RESULT, "run_seed", "subject"])]
-    if (twice["generator"] != "none").any():
-        raise UnfitRun(
-            f"two runs have the same {dict(twice[twice['generator'] != 'none'].iloc[0][RESULT])}; give one of them"
-        )
-    table = table.drop_duplicates([*RESULT, "run_seed", "subject"])
+    again = table.duplicated([*RESULT, "run_seed", "subject"])
+    twice = table[again & (table["generator"] != "none")]
+    if len(twice):
+        raise UnfitRun(f"two runs have the same {dict(twice.iloc[0][RESULT])}; give one of them")
+    table = table[~again]
     rows = []
     for key, result in table.groupby(RESULT, sort=False, dropna=False):
         scores = result.groupby("subject", sort=False)[list(SCORES)].mean()

@@ -6,13 +6,11 @@ The grid is checked against the notebooks' parameters before anything starts. Se
 """
 
 import argparse
-import difflib
 import fcntl
 import itertools
 import json
 import math
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,6 @@ FOLDER = Path(__file__).resolve().parent
 SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
 # What table and windows follow from.
 PREPARED = ("simulated_people", "signals", "scaling", "window_seconds", "hop_seconds")
-LONGEST_NAME = 200  # what every file system takes
 KEYS = ("grid", "parameters", "table")
 
 
@@ -110,7 +107,7 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
             raise run.BadInput(f"run {name}: {error}") from None
         # Without privacy there is no unit, and no delta.
         same = parameters | ({"unit": None, "delta": None} if math.isinf(parameters["epsilon"]) else {})
-        if same in known.values() or name in known or len(name) > LONGEST_NAME:
+        if same in known.values() or name in known or len(name) > run.LONGEST_NAME:
             raise run.BadInput(f"run {name}: it stands in the grid twice, or its name is too long for a folder")
         runs[name], known[name] = {key: str(value) for key, value in typed.items()}, same
         base = {key: str(parameters[key]) for key in PREPARED[bool(recordings) :]}
@@ -157,8 +154,7 @@ def _read(grid: Path) -> dict[str, Any]:
         raise run.BadInput("expected `grid:` and a list of blocks of parameters under it; see workflow/grids")
     for key in content:
         if key not in KEYS:
-            nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=0)[0]
-            raise run.BadInput(f"{key}: expected one of {', '.join(KEYS)}; did you mean {nearest!r}?")
+            raise run.BadInput(f"{key}: expected one of {', '.join(KEYS)}; did you mean {run.nearest(key, KEYS)!r}?")
     for block in content["grid"]:
         _check_block(block, lists=True)
         for name in block:
@@ -187,7 +183,7 @@ def _combinations(blocks: list[dict[str, str | list[str]]]) -> list[dict[str, st
 
 def _name(parameters: dict[str, Any]) -> str:
     """A folder's name that tells the parameters."""
-    return re.sub(r"[^\w.,=-]", "_", "-".join(f"{name}={value}" for name, value in parameters.items()))
+    return run.folder_name("-".join(f"{name}={value}" for name, value in parameters.items()))
 
 
 if __name__ == "__main__":
