@@ -30,7 +30,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from wearsynth import windows
 from wearsynth.detector import choose_detectors, source_files
-from wearsynth.privacy import Promise, read_epsilons
+from wearsynth.privacy import Promise, divide, read_epsilons
+from wearsynth.protocols import choose_protocols
 from wearsynth.recordings import RecordingError, find_recordings
 from wearsynth.runs import RunFolder, fingerprint
 
@@ -161,7 +162,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def check(parameters: dict[str, Any], recordings: Path | None) -> None:
     """Raises BadInput for a value out of its range, RecordingError for a folder without recordings."""
     try:
-        Promise(**{field.name: parameters[field.name] for field in fields(Promise)})
+        promise = Promise(
+            **{field.name: parameters[field.name] for field in fields(Promise) if field.name in parameters}
+        )
+        divide(promise, parameters["generator"], n_units=1, n_weights=1)
+        choose_protocols(parameters["protocols"])
         windows.check(*(parameters[name] for name in ("signals", "scaling", "window_seconds", "hop_seconds")))
         choose_detectors(parameters["detectors"])
         read_epsilons(parameters["private_epsilons"])

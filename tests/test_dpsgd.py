@@ -139,7 +139,7 @@ def test_padding_never_points_to_somebody_elses_window():
 
 
 @pytest.mark.parametrize("unit", ["window", "subject"])
-def test_the_gans_own_discriminator_is_clipped_like_a_loop(make_toy_windows, unit):
+def test_the_gans_own_discriminator_is_clipped_like_a_loop(make_toy_windows, toy_codec, unit):
     given = []
 
     def recorded(*args, **kwargs):
@@ -147,7 +147,7 @@ def test_the_gans_own_discriminator_is_clipped_like_a_loop(make_toy_windows, uni
         return PrivateGradient(*args, **kwargs)
 
     windows = make_toy_windows()[np.arange(22)]  # one person has fewer than the others
-    cgan.train(windows, Promise(unit, np.inf, steps=1), seed=0, mechanism=recorded)
+    cgan.train(windows, Promise(unit, np.inf, steps=1), toy_codec, seed=0, mechanism=recorded)
     model, loss, _, examples, targets, subjects = given
     units = Units.group(subjects, unit)
     batch = examples[units.windows], np.asarray(targets, np.float32)[units.windows], units.share

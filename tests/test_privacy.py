@@ -17,7 +17,7 @@ from scipy.special import log_ndtr, logsumexp
 from scipy.stats import binom, norm
 
 from wearsynth.files import write_json
-from wearsynth.privacy import Promise, compose, cross_check, mixture_divergence, statement
+from wearsynth.privacy import Promise, compose, cross_check, divide, mixture_divergence, statement
 from wearsynth.report import statement_text
 
 # Budgets above 2 take the accountant seconds each; these take parts of one.
@@ -384,7 +384,7 @@ def test_any_promise_is_kept(epsilon, delta, sampling_probability, steps):
 def state(promise, steps=None, **changes):
     settings = {"seeded": False, "uses": 3, "scaling": "public", "n_units": 432}
     sizes = {"windows_per_second": 2, "most_windows_per_subject": 72}
-    return statement(promise, steps or promise.steps, **settings | sizes | changes)
+    return statement(promise, promise.training_steps if steps is None else steps, **settings | sizes | changes)
 
 
 def test_the_statement_says_what_was_promised_and_spent(tmp_path):
@@ -442,7 +442,7 @@ def test_the_text_shows_what_others_say():
 def test_the_text_for_a_subject_names_the_most_windows_of_a_step():
     said = state(replace(SUBJECT, windows_per_subject=7, engine="tensorflow_privacy"))
     sentences = " ".join(statement_text(said).split())
-    assert "at most 7 windows of a drawn subject; clipped by tensorflow_privacy" in sentences
+    assert "at most 7 windows of a drawn subject, clipped by tensorflow_privacy" in sentences
     assert "at most 1 examples per user" in sentences  # a person is one unit here
 
 
@@ -450,3 +450,62 @@ def test_the_text_without_a_guarantee_says_nothing_else():
     for said in (state(INFINITE), state(PROMISES[0], seeded=True)):
         text = statement_text(said)
         assert text.startswith("**No privacy guarantee**") and "tensorflow" not in text
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 10.0])
+def test_a_release_alone_has_the_closed_forms_noise(epsilon):
+    promise = Promise(epsilon=epsilon, release_share=1.0)
+    assert promise.training_steps == 0 and promise.noise_multiplier == 0
+    # The accountant's bound is an upper one: never too little noise, and hardly too much.
+    assert gaussian_delta(epsilon, 1 / promise.release_noise_multiplier) <= promise.delta
+    assert gaussian_delta(epsilon, 1 / (0.99 * promise.release_noise_multiplier)) > promise.delta
+    assert promise.spent(0) <= epsilon
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_release_and_steps_together_spend_the_budget(share):
+    promise = Promise(epsilon=2.0, steps=50, release_share=share)
+    assert promise.spent(0) == pytest.approx(2 * share, rel=1e-2)
+    assert 0.98 * 2 < promise.spent(50) <= 2
+    assert promise.release_noise_multiplier == Promise(epsilon=2 * share, release_share=1.0).release_noise_multiplier
+    assert promise.noise_multiplier > Promise(epsilon=2.0, steps=50).noise_multiplier
+    readings = promise.readings(50, 2, 72)
+    assert readings["window"] == promise.spent(50) < readings["event"] < readings["subject"]
+
+
+def test_readings_of_a_release_are_bounds_on_the_closed_form():
+    """Three windows over a second move the release by three lengths; another window in a person's place by two."""
+    window = Promise(epsilon=1.0, release_share=1.0)
+    for size, reading in ((3, "event"), (72, "subject")):
+        spent = window.readings(0, 3, 72)[reading]
+        assert gaussian_delta(spent, size / window.release_noise_multiplier) <= window.delta
+    subject = Promise("subject", 3.0, 1e-3, release_share=1.0)
+    readings = subject.readings(0, 2, 72)
+    assert readings["window"] == readings["event"] > readings["subject"] == subject.spent(0)
+    # It removes one unit and adds one: two lengths, if they point away from each other.
+    assert gaussian_delta(readings["window"], 2 / subject.release_noise_multiplier) <= 1e-3
+
+
+def test_the_budget_is_divided_by_one_rule():
+    """Four fifths for the release; all of it for the release where the steps would hear nothing."""
+    for generator, share in {"cgan": 0.0, "released": 1.0, "levels": 1.0, "copula": 1.0}.items():
+        assert divide(Promise(), generator, 1, 10**6).release_share == share
+    for promise, n_units, share in (
+        (Promise(), 1042, 0.8),
+        (Promise(epsilon=0.1), 1042, 1.0),
+        (Promise(epsilon=0.1), 10420, 0.8),
+        (Promise("subject", 10.0, 1e-3), 15, 1.0),
+        (Promise(epsilon=math.inf), 1, 0.8),
+    ):
+        assert divide(promise, "steered", n_units, 218).release_share == share
+    with pytest.raises(ValueError, match="generator='gan'"):
+        divide(Promise(), "gan", 1, 1)
+
+
+def test_a_statement_of_a_release_speaks_of_no_steps():
+    said = state(Promise(epsilon=1.0, release_share=1.0), steps=0)
+    assert said["private"] and said["steps"] == 0 and said["release_share"] == 1
+    assert said["spent"]["window"] <= 1 <= said["cross_check"]["rdp_epsilon"]
+    assert said["cross_check"]["tensorflow_privacy"] is None
+    text = statement_text(said)
+    assert "one release of clipped vectors" in text and "DP-SGD" not in text

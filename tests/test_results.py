@@ -25,7 +25,7 @@ def metrics():
     private = {"private_cnn": {"trtr": record("private_cnn", 0.6)}}
     return {
         "run": {
-            "parameters": {"signals": "extended", "seed": 0},
+            "parameters": {"generator": "cgan", "signals": "extended", "scaling": "subject", "seed": 0},
             "recordings": {"kind": "real", "subjects": list(PEOPLE)},
             "folds": list(PEOPLE),
         },

@@ -31,6 +31,7 @@ from dp_accounting.pld import privacy_loss_distribution
 
 from wearsynth import cgan
 from wearsynth.clipping import clipped_sum
+from wearsynth.codecs import SimulatedPeople
 from wearsynth.dpsgd import PrivateGradient, Units, uniform
 from wearsynth.privacy import Promise
 from wearsynth.windows import EXTENDED, Windows
@@ -124,7 +125,7 @@ def run_canaries(
     Returns:
         Scores and whether the canary took part, (n_runs, n_canaries) each; there are as many canaries as features.
     """
-    made, outcomes = [], []
+    made, outcomes, codec = [], [], SimulatedPeople.from_windows(windows)  # these windows are nobody's
 
     def mechanism(*args, **kwargs) -> CanaryGradient:
         made.append(CanaryGradient(*args, **kwargs))
@@ -132,7 +133,7 @@ def run_canaries(
 
     for run in range(n_runs):
         seed = None if noise_seed is None else noise_seed + run
-        cgan.train(windows, promise, run, seed, f"{name}, run {run + 1} of {n_runs}", mechanism)
+        cgan.train(windows, promise, codec, run, seed, f"{name}, run {run + 1} of {n_runs}", mechanism)
         finished = made.pop()  # with it go its network and its windows
         outcomes.append((finished.scores, finished.included))
     scores, included = map(np.array, zip(*outcomes))

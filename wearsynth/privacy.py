@@ -6,7 +6,7 @@ disagree. Nothing here touches data or trains anything: `dpsgd.py` keeps what is
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import version
 
@@ -19,13 +19,19 @@ from scipy.special import logsumexp
 from scipy.stats import binom, norm
 
 UNITS = ("window", "subject")
+# What each kind of generator learns by: the share of the budget that its release spends; the steps get the rest.
+RELEASE_SHARES = {"steered": 0.8, "cgan": 0.0, "released": 1.0, "levels": 1.0, "copula": 1.0}
+AUDIBLE = 4.0  # below, the noise on the discriminator's weights drowns what the units have to say
 ENGINES = ("fused", "tensorflow_privacy")
 EXCESS_ORDERS = (0.0101, 1000.0)  # Renyi's order less 1, from where dp-accounting still turns it into an epsilon
 OUTSIDE_GUARANTEE = (
     "how many windows and subjects there are, and how many windows a subject has, count as public",
     "a window or an event is one of the 1 Hz table, an event left out takes the windows over it along; the table's "
     "resampling and heart rate reach over more of the recording, which only the reading for a subject covers",
-    "the settings (steps, sampling, clipping, network) were chosen beforehand on simulated people and on WESAD's S2-S6",
+    "the settings (steps, sampling, clipping, network, release) were chosen beforehand on simulated people and on "
+    "WESAD's S2-S6",
+    "generators start from simulated people, for whom nobody was measured, but whoever wrote the simulation had seen "
+    "some of WESAD's recordings",
     "the tables, scores and figures that the notebooks and report.html show of the recordings are made without noise",
     "one generator is covered, the one of everybody, and its windows; each that leaves somebody out is one more use of "
     "the others' data, and so is every other run on the same recordings",
@@ -55,6 +61,8 @@ class Promise:
             make up its gradient. It costs no budget: however they are drawn, the gradient is clipped as one.
         engine: who clips and sums: 'fused', our own `clipped_sum`, or 'tensorflow_privacy', that library's optimizer,
             to the same result and slower. Draws and noise do not depend on it.
+        release_share: part of epsilon, from 0 to 1, that a release made once (`releases.py`) spends by itself, at the
+            same delta; the steps get what is left of the budget. At 1 there are no steps.
 
     Raises:
         ValueError: a value is out of its range.
@@ -65,9 +73,10 @@ class Promise:
     delta: float = 1e-4
     clip_norm: float = 0.3
     sampling_probability: float = 0.5
-    steps: int = 2000
+    steps: int = 1000
     windows_per_subject: int = 100
     engine: str = "fused"
+    release_share: float = 0.0
 
     def __post_init__(self):
         _expect(self.unit in UNITS, "unit", self.unit, "'window' or 'subject'")
@@ -81,6 +90,7 @@ class Promise:
             self.sampling_probability,
             "a number above 0 and at most 1",
         )
+        _expect(0 <= self.release_share <= 1, "release_share", self.release_share, "a number from 0 to 1")
         for name in ("steps", "windows_per_subject"):
             value = getattr(self, name)
             _expect(isinstance(value, (int, np.integer)) and value >= 1, name, value, "a whole number of at least 1")
@@ -90,13 +100,24 @@ class Promise:
         """Whether a guarantee is promised at all."""
         return math.isfinite(self.epsilon)
 
+    @property
+    def training_steps(self) -> int:
+        """Steps that there are, after the release."""
+        return self.steps if self.release_share < 1 else 0
+
     @cached_property
     def noise_multiplier(self) -> float:
-        """Standard deviation of the noise over `clip_norm`: the least that keeps the promise over all the steps."""
-        return _least_noise_multiplier(self) if self.private else 0.0
+        """Standard deviation of the steps' noise over `clip_norm`: the least that, after all of them and the release,
+        keeps the promise; 0 where there are no steps."""
+        return _least_noise_multiplier(self) if self.private and self.training_steps else 0.0
+
+    @cached_property
+    def release_noise_multiplier(self) -> float:
+        """Standard deviation of the release's noise over the length of one unit's vector; 0 where there is none."""
+        return _least_release_noise(self) if self.private and self.release_share else 0.0
 
     def spent(self, steps: int) -> float:
-        """Returns the epsilon, at `delta`, that `steps` steps have spent for one unit."""
+        """Returns the epsilon, at `delta`, that the release and `steps` steps have spent for one unit."""
         return compose([(self, steps)], self.delta)
 
     def readings(self, steps: int, windows_per_second: int, most_windows_per_subject: int) -> dict[str, float]:
@@ -122,16 +143,17 @@ class Promise:
         replaced = self._replacement_epsilon(steps)
         return {"window": replaced, "event": replaced, "subject": own}
 
-    def _event(self, noise_multiplier: float, steps: int) -> dp_accounting.DpEvent:
-        """What `steps` steps release, in the accountant's words."""
-        if steps == 0:
-            return dp_accounting.NoOpDpEvent()
-        if noise_multiplier == 0:
-            return dp_accounting.NonPrivateDpEvent()
-        gaussian = dp_accounting.GaussianDpEvent(noise_multiplier)
-        return dp_accounting.SelfComposedDpEvent(
-            dp_accounting.PoissonSampledDpEvent(self.sampling_probability, gaussian), steps
-        )
+    def event(self, noise_multiplier: float, steps: int) -> dp_accounting.DpEvent:
+        """What the release and `steps` steps of some noise tell, in the accountant's words."""
+        told = []
+        if self.release_share:
+            told.append(_gaussian(self.release_noise_multiplier))
+        if steps:
+            sampled = dp_accounting.PoissonSampledDpEvent(self.sampling_probability, _gaussian(noise_multiplier))
+            # The accountant knows no sampling from what is not private.
+            step = sampled if noise_multiplier else dp_accounting.NonPrivateDpEvent()
+            told.append(dp_accounting.SelfComposedDpEvent(step, steps))
+        return dp_accounting.ComposedDpEvent(told)
 
     def _group_epsilon(self, steps: int, size: int) -> float:
         """Epsilon at `delta` of adding or removing `size` units: by Renyi divergence, which also bears huge values.
@@ -142,14 +164,23 @@ class Promise:
         if size == 1:
             return self.spent(steps)
         drawn = binom.logpmf(np.arange(size + 1), size, self.sampling_probability)
-        return _renyi_epsilon(lambda order: steps * mixture_divergence(order, self.noise_multiplier, drawn), self.delta)
+
+        def divergence(order: float) -> float:
+            training = steps * mixture_divergence(order, self.noise_multiplier, drawn) if steps else 0.0
+            return training + self._release_divergence(order, size)
+
+        return _renyi_epsilon(divergence, self.delta)
+
+    def _release_divergence(self, order: float, shift: float) -> float:
+        """Renyi divergence of the release from itself, moved by `shift` clip norms."""
+        return order * shift**2 / (2 * self.release_noise_multiplier**2) if self.release_share else 0.0
 
     def _replacement_epsilon(self, steps: int) -> float:
         """Epsilon at `delta` of replacing one unit: one removal and one addition.
 
         By the definition twice in a row, P <= e^e (e^e R + delta(e)) + delta(e): delta_2(2 e) <= (1 + e^e) delta(e).
         """
-        accountant = _accountant(self.epsilon).compose(self._event(self.noise_multiplier, steps))
+        accountant = _accountant(self.epsilon).compose(self.event(self.noise_multiplier, steps))
 
         def excess(epsilon: float) -> float:
             return accountant.get_delta(epsilon) * (1 + math.exp(epsilon)) - self.delta
@@ -171,23 +202,66 @@ class Promise:
         not_drawn_or_drawn = [1 - self.sampling_probability, self.sampling_probability]
 
         def divergence(order: float) -> float:
+            release = self._release_divergence(order, 2)
+            if steps == 0:
+                return release
             exponent = 2 * order * (order - 1) / self.noise_multiplier**2
             # Rounding can leave the logarithm of a number near 1 below 0, which no divergence is.
-            return steps * max(0.0, logsumexp([0, exponent], b=not_drawn_or_drawn)) / (order - 1)
+            return release + steps * max(0.0, logsumexp([0, exponent], b=not_drawn_or_drawn)) / (order - 1)
 
         return _renyi_epsilon(divergence, self.delta)
+
+
+def divide(promise: Promise, generator: str, n_units: int, n_weights: int) -> Promise:
+    """Divides the budget between a generator's release and the steps of its discriminator.
+
+    A steered generator spends all on the release where the steps would hear nothing: where as many unit vectors as
+    there are units, all alike, are not longer than AUDIBLE times the noise that the budget puts on the weights, were it
+    spent on them at once. How steps divide it further makes little difference to that.
+
+    Args:
+        promise: the budget.
+        generator: one of RELEASE_SHARES.
+        n_units: how many units there are; counts as public.
+        n_weights: of the discriminator.
+
+    Raises:
+        ValueError: there is no such generator.
+    """
+    _expect(generator in RELEASE_SHARES, "generator", generator, ", ".join(map(repr, RELEASE_SHARES)))
+    alone = replace(promise, release_share=1.0)
+    if generator == "steered" and n_units < AUDIBLE * alone.release_noise_multiplier * math.sqrt(n_weights):
+        return alone
+    return replace(promise, release_share=RELEASE_SHARES[generator])
 
 
 @cache  # it takes seconds, and there are many trainings under equal promises
 def _least_noise_multiplier(promise: Promise) -> float:
     return dp_accounting.calibrate_dp_mechanism(
         lambda: _accountant(promise.epsilon),
-        lambda noise_multiplier: promise._event(noise_multiplier, promise.steps),
+        lambda noise_multiplier: promise.event(noise_multiplier, promise.steps),
         promise.epsilon,
         promise.delta,
         bracket_interval=dp_accounting.LowerEndpointAndGuess(0.0, 10.0),
         tol=1e-3,
     )
+
+
+@cache
+def _least_release_noise(promise: Promise) -> float:
+    epsilon = promise.release_share * promise.epsilon
+    return dp_accounting.calibrate_dp_mechanism(
+        lambda: _accountant(epsilon),
+        _gaussian,
+        epsilon,
+        promise.delta,
+        bracket_interval=dp_accounting.LowerEndpointAndGuess(0.0, 10.0),
+        tol=1e-4,
+    )
+
+
+def _gaussian(noise_multiplier: float) -> dp_accounting.DpEvent:
+    return dp_accounting.GaussianDpEvent(noise_multiplier) if noise_multiplier else dp_accounting.NonPrivateDpEvent()
 
 
 def read_epsilons(text: str) -> list[float]:
@@ -226,7 +300,7 @@ def compose(uses: Sequence[tuple[Promise, int]], delta: float) -> float:
         return math.inf
     accountant = _accountant(max(promise.epsilon for promise, _ in uses))
     for promise, steps in uses:
-        accountant.compose(promise._event(promise.noise_multiplier, steps))
+        accountant.compose(promise.event(promise.noise_multiplier, steps))
     return float(accountant.get_epsilon(delta))
 
 
@@ -254,13 +328,14 @@ def mixture_divergence(order: float, noise_multiplier: float, log_probabilities:
 def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subject: int) -> dict:
     """Lets others say what the same run has spent for one unit: Renyi's accountant and tensorflow-privacy.
 
+    The latter knows of no release: it speaks of the steps alone, and not at all where there are none.
     tensorflow-privacy knows examples, batches and epochs. Told of units, of the expected number that a step draws, and
     of how often each is expected to be drawn, it comes by the same sampling probability and steps; it rounds steps
     upwards, which floating point may turn into one step too many.
 
     Args:
         promise: what was promised; private.
-        steps: steps really taken, at least 1.
+        steps: steps really taken.
         n_units: how many units there are.
         most_units_per_subject: most units of one subject.
 
@@ -270,7 +345,9 @@ def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subje
     # Here and not above: it takes TensorFlow along, and a promise is also checked where nothing is trained.
     from tensorflow_privacy import compute_dp_sgd_privacy_statement
 
-    event = promise._event(promise.noise_multiplier, steps)
+    spent = RdpAccountant().compose(promise.event(promise.noise_multiplier, steps)).get_epsilon(promise.delta)
+    if steps == 0:
+        return {"rdp_epsilon": float(spent), "tensorflow_privacy": None}
     with np.errstate(invalid="ignore"):  # inf - inf on its way to an infinite epsilon for a person
         text = compute_dp_sgd_privacy_statement(
             number_of_examples=n_units,
@@ -281,7 +358,7 @@ def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subje
             used_microbatching=False,  # each unit is clipped on its own
             max_examples_per_user=most_units_per_subject,
         )
-    return {"rdp_epsilon": float(RdpAccountant().compose(event).get_epsilon(promise.delta)), "tensorflow_privacy": text}
+    return {"rdp_epsilon": float(spent), "tensorflow_privacy": text}
 
 
 def statement(
@@ -329,6 +406,8 @@ def statement(
         "windows_per_subject": promise.windows_per_subject,
         "steps": steps,
         "engine": promise.engine,
+        "release_share": promise.release_share,
+        "release_noise_multiplier": promise.release_noise_multiplier,
         "accountant": f"PLD, dp-accounting {version('dp-accounting')}",
         "noise_source": "seeded" if seeded else "operating system's entropy, no seed recorded",
         "spent": promise.readings(steps, windows_per_second, most_windows_per_subject),

@@ -55,6 +55,18 @@ PROTOCOLS = {
 }
 
 
+def choose_protocols(names: str) -> list[str]:
+    """Returns the protocols of a list such as 'trtr,tstr'; 'all' stands for all.
+
+    Raises:
+        ValueError: one is unknown, or 'tstr' is not among them: what synthetic windows are worth is what is asked.
+    """
+    chosen = list(PROTOCOLS) if names == "all" else [name.strip() for name in names.split(",")]
+    if not {"tstr"} <= {*chosen} <= {*PROTOCOLS}:
+        raise ValueError(f"protocols={names!r}: expected 'all', or 'tstr' and others of {', '.join(PROTOCOLS)}")
+    return chosen
+
+
 @dataclass(frozen=True)
 class Folds:
     """All that one test over held-out people is made of.

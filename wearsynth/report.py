@@ -64,9 +64,10 @@ def utility_points(detection: dict[str, Any], epsilon: float | str) -> pd.DataFr
     name = main["tstr"]["detector"]
     records = [
         ("majority", math.inf, detection["majority"]),
-        (f"{name} on real windows, not private", math.inf, main["trtr"]),
         (f"{name} on synthetic windows", float(epsilon), main["tstr"]),
     ]
+    if "trtr" in main:
+        records.append((f"{name} on real windows, not private", math.inf, main["trtr"]))
     for budget, detectors in detection["private"].items():
         records += [(f"{private} on real windows", float(budget), each["trtr"]) for private, each in detectors.items()]
     rows = []
@@ -180,6 +181,18 @@ def statement_text(privacy: dict[str, Any]) -> str:
     unit, delta, spent = privacy["unit"], privacy["delta"], privacy["spent"]
     outside = "\n".join(f"- {item}" for item in privacy["outside_guarantee"])
     most = f", at most {privacy['windows_per_subject']} windows of a drawn subject" if unit == "subject" else ""
+    kept = []
+    if privacy["release_share"]:
+        kept.append(
+            f"one release of clipped vectors, a {unit} each, with noise multiplier "
+            f"{privacy['release_noise_multiplier']:.4g} (by itself {privacy['release_share']:.0%} of epsilon)"
+        )
+    if privacy["steps"]:
+        kept.append(
+            f"{privacy['steps']} steps of DP-SGD with noise multiplier {privacy['noise_multiplier']:.4g}, clip norm "
+            f"{privacy['clip_norm']:g} and Poisson sampling at {privacy['sampling_probability']:g}{most}, clipped by "
+            f"{privacy['engine']}"
+        )
     return f"""**({spent[unit]:.3g}, {delta:g})-differentially private for one {unit}**;
 neighbours are {privacy["neighbours"]}.
 
@@ -190,9 +203,7 @@ neighbours are {privacy["neighbours"]}.
 | a subject (all of a person's windows) | {spent["subject"]:.3g} |
 | a {unit}, should all generators of this run be shared | {privacy["spent_all_generators"]:.3g} |
 
-Kept by {privacy["steps"]} steps of DP-SGD with noise multiplier {privacy["noise_multiplier"]:.4g},
-clip norm {privacy["clip_norm"]:g} and Poisson sampling at {privacy["sampling_probability"]:g}{most}; clipped by
-{privacy["engine"]}; accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
+Kept by {" and by ".join(kept)}; accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
 {_cross_check(privacy)}
 Outside the guarantee:
 
@@ -204,10 +215,14 @@ def _cross_check(privacy: dict[str, Any]) -> str:
     said, unit = privacy["cross_check"], privacy["unit"]
     if said is None:
         return ""
-    return f"""
-The same training reckoned by others: Renyi's accountant (RDP), another upper bound, says epsilon
-{said["rdp_epsilon"]:.3g} for a {unit}. tensorflow-privacy, for which a {unit} is an *example* and a
-person a *user*, says what follows; its lines for Poisson sampling are the ones that hold here, as units were drawn so.
+    text = f"""
+The same reckoned by others: Renyi's accountant (RDP), another upper bound, says epsilon {said["rdp_epsilon"]:.3g} for a
+{unit}.
+"""
+    if said["tensorflow_privacy"] is None:
+        return text
+    return f"""{text}tensorflow-privacy knows of no release and speaks of the steps alone. For it, a {unit} is an
+*example* and a person a *user*; its lines for Poisson sampling are the ones that hold here, as units were drawn so.
 
 ```text
 {said["tensorflow_privacy"]}```

@@ -18,11 +18,19 @@ from wearsynth.scores import SCORES, bootstrap_interval
 TABLE = Path(__file__).resolve().parent.parent / "results" / "table.csv"
 TUNED_ON = ("S2", "S3", "S4", "S5", "S6")  # WESAD's people whom settings were chosen on; the others are untouched
 FIDELITY = ("c2st_auroc", "psd_ratio", "acf_ratio")
-RESULT = ["recordings", "unit", "epsilon", "delta", "generator", "signals", "detector", "protocol"]
+RESULT = ["recordings", "unit", "epsilon", "delta", "generator", "signals", "scaling", "detector", "protocol"]
 KEYS = [*RESULT[1:], "people"]
-VARIED = ("signals", "unit", "epsilon", "delta", "seed")  # parameters by which the table tells runs apart
+VARIED = (
+    "generator",
+    "signals",
+    "scaling",
+    "unit",
+    "epsilon",
+    "delta",
+    "seed",
+)  # parameters by which the table tells runs apart
 # These and what follows from them may differ, too: each detector has a row of its own.
-APART = (*VARIED, "detectors", "detector_seeds", "private_epsilons", "run_folder", "recordings", "share")
+APART = (*VARIED, "detectors", "detector_seeds", "private_epsilons", "run_folder", "recordings", "share", "protocols")
 
 
 class UnfitRun(ValueError):
@@ -43,14 +51,17 @@ def by_subject(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     detection, privacy, run = metrics["detection"], metrics["privacy"], metrics["run"]
     public = {"unit": "none", "epsilon": "inf", "delta": None, "generator": "none"}
     budget = {name: privacy[name] for name in ("unit", "epsilon", "delta")} if privacy["private"] else public
-    synthetic = budget | {"generator": "cgan"} | {name: metrics["fidelity"][name] for name in FIDELITY}
+    synthetic = (
+        budget | {"generator": run["parameters"]["generator"]} | {name: metrics["fidelity"][name] for name in FIDELITY}
+    )
     results = [(public, "trtr", detection["majority"])]
     for records in (detection["protocols"], *detection["baselines"].values()):
         results += [(public if name == "trtr" else synthetic, name, record) for name, record in records.items()]
     for epsilon, detectors in detection["private"].items():
         promised = public | {"unit": privacy["unit"], "epsilon": float(epsilon), "delta": privacy["delta"]}
         results += [(promised, "trtr", records["trtr"]) for records in detectors.values()]
-    about_run = {"recordings": run["recordings"]["kind"], "signals": run["parameters"]["signals"]}
+    about_run = {"recordings": run["recordings"]["kind"]}
+    about_run |= {name: run["parameters"][name] for name in ("signals", "scaling")}
     return [
         about_run
         | about

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wearsynth.codecs import Codec, SimulatedPeople, choose_codec
 from wearsynth.files import write_json
 from wearsynth.recordings import load_table
 from wearsynth.windows import Windows, make_windows
@@ -36,6 +37,7 @@ class RunFolder:
         self.simulated_recordings = self.path / "data" / "simulated"
         self.training_windows = self.path / "data" / "windows" / "training.npz"
         self.test_windows = self.path / "data" / "windows" / "test.npz"
+        self.simulated_people = self.path / "data" / "windows" / "simulated_people.npz"
         self.generators = self.path / "data" / "generators"
         self.synthetic = self.path / "data" / "syn" / "cgan"
         self.detectors = self.path / "data" / "detectors"
@@ -59,6 +61,10 @@ class RunFolder:
         """The windows drawn from the generator `name`: EVERYONE, or a held-out person."""
         return Windows.load(self.synthetic / f"{name}.npz")
 
+    def codec(self, generator: str) -> Codec:
+        """The codec of a kind of generator, for this run's windows."""
+        return choose_codec(generator, SimulatedPeople.load(self.simulated_people))
+
     def record(self, section: str, numbers: dict[str, Any]) -> None:
         """Adds numbers to one section of `metrics.json`; the others stay as they are.
 
@@ -81,6 +87,8 @@ class RunFolder:
     ) -> tuple[Windows, Windows]:
         """Cuts the table into windows, unless that is finished: parameters as of `windows.make_windows`.
 
+        Simulated people for generators to start from (`codecs.SimulatedPeople`) get windows alike.
+
         Returns:
             Windows for training, and those for tests, which do not overlap.
         """
@@ -90,6 +98,7 @@ class RunFolder:
             table = load_table(self.table)
             for path, hop in ((self.training_windows, hop_seconds), (self.test_windows, window_seconds)):
                 make_windows(table, signals, scaling, window_seconds, hop).save(path)
+            SimulatedPeople.simulate(signals, scaling, window_seconds, hop_seconds).save(self.simulated_people)
             self.mark_finished("windows", key)
         return Windows.load(self.training_windows), Windows.load(self.test_windows)
 

@@ -29,7 +29,8 @@ FOLDER = Path(__file__).resolve().parent
 SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
 # What table and windows follow from.
 PREPARED = ("simulated_people", "signals", "scaling", "window_seconds", "hop_seconds")
-KEYS = ("grid", "parameters", "table")
+KEYS = ("grid", "parameters", "table", "jobs")
+JOBS = ("folds", "runs")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{options.grid}: {error}", file=sys.stderr)
         return 2
     write_json(out / "plan.json", plan)
-    print(f"{len(plan['runs'])} runs x {len(plan['folds'])} people held out, in {out}", flush=True)
+    print(f"{len(plan['runs'])} runs, {len(plan['runs']) * len(plan['folds'])} jobs before them, in {out}", flush=True)
     named = FOLDER / "profiles" / options.profile
     profile = named if named.is_dir() else Path(options.profile).resolve()
     where = ["--snakefile", str(FOLDER / "Snakefile"), "--directory", str(out), "--profile", str(profile)]
@@ -79,13 +80,15 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
 
     Args:
         grid: YAML file with `grid`, a list of blocks of parameters, where a list has a run for each of its values;
-            `parameters`, which all runs have alike; and `table`, a further place for the table of results.
+            `parameters`, which all runs have alike; `table`, a further place for the table of results; and `jobs`,
+            whether people held out are jobs of their own, 'folds', as by default, or done one after the other, 'runs',
+            which starts fewer processes and is faster where there are no more cores than runs.
         recordings: folder in WESAD's layout; None for simulated ones.
 
     Returns:
         What the Snakefile goes by: `command`, which every job's begins with; `prepared` and `runs`, name -> parameters;
-        `start`, a run -> the prepared one that it starts from; `folds`, the people to hold out; `table`; and `code`, a
-        fingerprint of the package.
+        `start`, a run -> the prepared one that it starts from; `folds`, the people to hold out who are jobs; `table`;
+        and `code`, a fingerprint of the package.
 
     Raises:
         BadInput: the file is no grid, or a parameter is unknown or out of range; the message names the run.
@@ -128,7 +131,7 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
         "prepared": prepared,
         "runs": runs,
         "start": start,
-        "folds": folds,
+        "folds": folds if content.get("jobs", JOBS[0]) == JOBS[0] else [],
         "table": table,
         "code": fingerprint(*run.NOTEBOOKS),
     }
@@ -158,8 +161,10 @@ def _read(grid: Path) -> dict[str, Any]:
     for block in content["grid"]:
         _check_block(block, lists=True)
         for name in block:
-            if name not in VARIED and name not in run.OPTION_OF:
+            if name not in (*VARIED, "protocols") and name not in run.OPTION_OF:
                 raise run.BadInput(f"{name}: a table tells runs apart by {', '.join(VARIED)}; move it to `parameters`")
+    if content.get("jobs", JOBS[0]) not in JOBS:
+        raise run.BadInput(f"jobs: {content['jobs']}: expected {' or '.join(JOBS)}")
     if "parameters" in content:
         _check_block(content["parameters"], lists=False)
     return content

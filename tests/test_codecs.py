@@ -1,0 +1,120 @@
+"""Windows as a few numbers each: descriptors of known windows, coordinates of the scale's own, and back again."""
+
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+from wearsynth.codecs import GRID, WEIGHTS, Copula, Levels, SimulatedPeople, choose_codec, describe, moments_of
+from wearsynth.detector import simple_features
+from wearsynth.windows import EXTENDED, MIN_SECONDS, PUBLISHED
+
+NAMES = list(WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def people():
+    return SimulatedPeople.simulate("extended", "subject", 60, 30, n_people=8)
+
+
+def test_descriptors_of_a_line_are_known():
+    """0.2 to 0.8 in 60 s: mean 0.5, spread that of an even distribution, as far up as down, steps alike."""
+    values = np.linspace(0.2, 0.8, 60)[None, :, None]
+    found = dict(zip(NAMES, describe(values)[0, 0]))
+    spread = np.std(values)
+    assert found["level"] == pytest.approx(0.5)
+    assert found["spread"] == pytest.approx(np.log(spread))
+    assert found["above"] == pytest.approx(found["below"]) == pytest.approx(np.log(0.3 / spread))
+    assert found["slope"] == pytest.approx(0.3 / spread)
+    assert found["roughness"] == pytest.approx(np.log(0.6 / 59 / spread))
+
+
+def test_a_flat_signal_has_finite_descriptors(people):
+    flat = np.full((3, 60, 9), 0.4, np.float32)
+    assert np.isfinite(describe(flat)).all()
+    again = people.decode(people.encode(flat), np.random.default_rng(0))
+    assert np.isfinite(again).all() and np.abs(again - 0.4).max() < 0.2
+
+
+def test_own_coordinates_are_standard_normal(make_toy_windows):
+    """Of the windows that made the scale, in each coordinate."""
+    windows = make_toy_windows(people=50, each=20)
+    own = SimulatedPeople.from_windows(windows).encode(windows.values)
+    # The scale's ends are pulled in, from 1 in 200 on either side, which takes a little of the spread.
+    np.testing.assert_allclose(own.mean(axis=0), 0, atol=0.02)
+    np.testing.assert_allclose(own.std(axis=0), 1, atol=0.03)
+    assert max(kstest(column, "norm").statistic for column in own.T) < 0.02
+
+
+def test_other_signals_length_and_scaling():
+    people = SimulatedPeople.simulate("published", "public", 30, 30, n_people=2)
+    assert people.signals == PUBLISHED and people.window_seconds == 30 and people.size == 36
+
+
+def test_what_is_decoded_has_the_descriptors_asked_for(people):
+    """Those of simulated windows, for which there are shapes: level and spread exactly, the others nearly."""
+    rng = np.random.default_rng(0)
+    shapes = people.shapes[rng.integers(len(people.shapes), size=200)].astype(float)
+    values = np.clip(0.5 + 0.06 * shapes, 0, 1)
+    found = describe(people.decode(people.encode(values), rng))
+    wanted = describe(values)
+    inner = (wanted[..., 1] > np.log(0.05)) & np.isclose(wanted[..., 0], 0.5, atol=0.02)
+    for number, name in enumerate(NAMES):
+        difference = np.abs(found - wanted)[..., number][inner]
+        scale = wanted[..., number][inner].std() + 0.05
+        assert np.median(difference) < 0.25 * scale, name
+
+
+@pytest.mark.parametrize("generator", ["steered", "levels", "copula"])
+def test_a_codec_gives_windows(people, generator):
+    codec = choose_codec(generator, people)
+    assert codec.signals == EXTENDED and codec.window_seconds == 60
+    coordinates = np.random.default_rng(0).normal(size=(50, codec.size))
+    values = codec.decode(coordinates, np.random.default_rng(1))
+    assert values.shape == (50, 60, 9) and values.dtype == np.float32
+    assert values.min() >= 0 and values.max() <= 1
+    assert codec.encode(values).shape == (50, codec.size) == (50, len(codec.weights))
+    assert codec.means.shape == (2, codec.size) and codec.covariance.shape == (codec.size, codec.size)
+    np.testing.assert_array_equal(values, codec.decode(coordinates, np.random.default_rng(1)))
+
+
+def test_levels_come_back():
+    codec = Levels(("EDA", "HR"), 40)
+    coordinates = np.random.default_rng(0).uniform(-1.5, 1.5, (2000, 2))
+    found = codec.encode(codec.decode(coordinates, np.random.default_rng(1)))
+    # White noise of 0.05, mean over 40 s, in units of 0.2.
+    assert np.std(found - coordinates) == pytest.approx(0.05 / np.sqrt(40) / 0.2, rel=0.05)
+
+
+def test_the_copulas_parameters_come_back():
+    """Of long windows, where an autocorrelation can be told; slopes and spreads small enough not to leave [0, 1]."""
+    codec = Copula(("EDA", "HR"), 2000)
+    coordinates = np.random.default_rng(0).uniform(-1, 1, (100, 8)) * np.tile([1, 0.5, 0.3, 1], 2)
+    found = codec.encode(codec.decode(coordinates, np.random.default_rng(1)))
+    assert np.abs(found - coordinates).mean(axis=0).reshape(2, 4).max() < 0.25
+    assert np.corrcoef(found.T, coordinates.T).diagonal(8).min() > 0.9
+
+
+def test_moments_are_those_of_the_definition():
+    rng = np.random.default_rng(0)
+    coordinates, labels = rng.normal(size=(50, 3)), rng.integers(2, size=50)
+    means, covariance = moments_of(coordinates, labels)
+    classes = [coordinates[labels == label] for label in (0, 1)]
+    np.testing.assert_allclose(means, [each.mean(axis=0) for each in classes])
+    np.testing.assert_allclose(covariance, sum(len(each) * np.cov(each.T, bias=True) for each in classes) / 50)
+
+
+def test_people_come_back_from_a_file(people, tmp_path):
+    people.save(tmp_path / "people.npz")
+    loaded = SimulatedPeople.load(tmp_path / "people.npz")
+    values = people.decode(np.zeros((4, people.size)), np.random.default_rng(0))
+    assert loaded.signals == people.signals
+    np.testing.assert_array_equal(values, loaded.decode(np.zeros((4, people.size)), np.random.default_rng(0)))
+    np.testing.assert_array_equal(people.encode(values), loaded.encode(values))
+    assert len(people.quantiles) == len(GRID) and (np.diff(people.quantiles, axis=0) > 0).all()
+
+
+def test_the_shortest_windows_can_be_made():
+    people = SimulatedPeople.simulate("extended", "subject", MIN_SECONDS, MIN_SECONDS, n_people=1)
+    values = people.decode(np.zeros((2, people.size)), np.random.default_rng(0))
+    assert values.shape == (2, MIN_SECONDS, 9)
+    assert simple_features(values).shape == (2, 54)

@@ -1,0 +1,288 @@
+"""Windows as a few numbers each, and back: what generators learn, and what is released.
+
+A window of a signal has a level, a spread, a slope; it reaches so far above its level, so far below, and is so rough.
+Generators learn how these *descriptors* go together, and nothing about single seconds: structure in time is given.
+Everything here is public. No codec looks at real people; that of most generators has looked at simulated people.
+
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from wearsynth.detector import simple_features
+from wearsynth.files import replacing
+from wearsynth.recordings import one_hertz
+from wearsynth.simulation import simulate_recording
+from wearsynth.windows import Windows, make_windows
+
+N_PEOPLE = 40  # simulated
+COHORT = 1000  # their seed: other people than those of the default recordings
+WEIGHTS = {"level": 1.0, "spread": 1.0, "above": 0.5, "below": 0.5, "slope": 0.5, "roughness": 1.0}
+LEAST_SPREAD = 1e-3  # of a window's signal; below, there is no shape to speak of
+GRID = np.linspace(0, 1, 201)  # of quantiles
+FARTHEST = 4.0  # coordinate: a standard normal's one in 30,000
+NEAREST = 3  # shapes that come into question for a window
+
+
+class Codec(Protocol):
+    """Windows of some signals and length <-> coordinates, and what is known of those beforehand.
+
+    Args:
+        signals: the n_signals names.
+        size: number of coordinates.
+        means: (2, size), of the coordinates without stress and with.
+        covariance: (size, size), within the classes.
+        weights: (size,), how much a release makes of each coordinate.
+        product_weight: how much it makes of the product of two of them; 0 if nothing.
+    """
+
+    signals: tuple[str, ...]
+    size: int
+    means: np.ndarray
+    covariance: np.ndarray
+    weights: np.ndarray
+    product_weight: float
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Values (n, window_seconds, n_signals) in [0, 1] -> coordinates (n, size)."""
+
+    def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Coordinates (n, size) -> values (n, window_seconds, n_signals), float32 in [0, 1]."""
+
+
+def describe(values: np.ndarray) -> np.ndarray:
+    """Describes each signal of each window, by `WEIGHTS`' names.
+
+    Returns:
+        (n, n_signals, 6): mean; logarithm of the standard deviation; logarithms of the reach above and below the mean,
+        slope, and logarithm of the mean absolute difference between seconds, each of these over the standard deviation.
+    """
+    mean, spread, low, high, slope, rough = np.split(simple_features(values.astype(float)), 6, axis=1)
+    spread = np.maximum(spread, LEAST_SPREAD)
+    reach = (np.log(np.maximum(far, LEAST_SPREAD / 2) / spread) for far in (high - mean, mean - low))
+    rough = np.log(np.maximum(rough, LEAST_SPREAD / 20) / spread)
+    return np.stack([mean, np.log(spread), *reach, slope / spread, rough], axis=2)
+
+
+@dataclass(frozen=True)
+class SimulatedPeople:
+    """Descriptors on the scale of simulated people, for whom each is standard normal; shapes in time are theirs, too.
+
+    Args:
+        signals: the n_signals names.
+        quantiles: (len(GRID), size) of the descriptors.
+        shapes: (n_shapes, window_seconds, n_signals), windows of mean 0 and, unless they are flat, spread 1.
+        means: (2, size)
+        covariance: (size, size), within the classes.
+    """
+
+    signals: tuple[str, ...]
+    quantiles: np.ndarray
+    shapes: np.ndarray
+    means: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def simulate(
+        cls, signals: str, scaling: str, window_seconds: int, hop_seconds: int, n_people: int = N_PEOPLE
+    ) -> "SimulatedPeople":
+        """Simulates people, and cuts their recordings into windows; parameters as of `windows.make_windows`."""
+        recordings = (simulate_recording(f"S{number}", COHORT)[0] for number in range(2, 2 + n_people))
+        table = pd.concat([one_hertz(recording) for recording in recordings], ignore_index=True)
+        return cls.from_windows(make_windows(table, signals, scaling, window_seconds, hop_seconds))
+
+    @classmethod
+    def from_windows(cls, windows: Windows) -> "SimulatedPeople":
+        """Describes simulated people's windows; those of real ones would take part in no guarantee."""
+        values = windows.values.astype(float)
+        descriptors = describe(values).reshape(len(values), -1)
+        spread = np.maximum(values.std(axis=1, keepdims=True), LEAST_SPREAD)
+        shapes = ((values - values.mean(axis=1, keepdims=True)) / spread).astype(np.float32)
+        # Steps as small as these keep the quantiles of a descriptor apart that has the same value again and again.
+        quantiles = np.quantile(descriptors, GRID, axis=0) + 1e-6 * GRID[:, None]
+        plain = cls(windows.signals, quantiles, shapes, np.zeros(0), np.zeros(0))
+        means, covariance = moments_of(plain.encode(values), windows.labels)
+        return cls(windows.signals, quantiles, shapes, means, covariance)
+
+    product_weight = 0.025
+
+    @property
+    def window_seconds(self) -> int:
+        return self.shapes.shape[1]
+
+    @property
+    def size(self) -> int:
+        return self.quantiles.shape[1]
+
+    @property
+    def weights(self) -> np.ndarray:
+        return np.tile(list(WEIGHTS.values()), len(self.signals))
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Values (n, window_seconds, n_signals) -> coordinates (n, size)."""
+        descriptors = describe(values).reshape(len(values), -1)
+        columns = [_interpolate(column, own, _NORMAL) for column, own in zip(descriptors.T, self.quantiles.T)]
+        return np.clip(np.stack(columns, axis=1), -FARTHEST, FARTHEST)
+
+    def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Coordinates (n, size) -> values (n, window_seconds, n_signals), float32 in [0, 1].
+
+        Each signal takes one of the simulated shapes whose descriptors are nearest, and its level and spread.
+        """
+        from sklearn.neighbors import NearestNeighbors  # takes a second to import
+
+        columns = [_interpolate(column, _NORMAL, own) for column, own in zip(coordinates.T, self.quantiles.T)]
+        wanted = np.stack(columns, axis=1).reshape(len(coordinates), len(self.signals), -1)
+        values = np.empty((len(wanted), self.window_seconds, len(self.signals)), np.float32)
+        for number in range(len(self.signals)):
+            shapes = self.shapes[..., number]
+            shapes = shapes[shapes.std(axis=1) > 0.9]
+            described = describe(shapes[..., None])[:, 0, 2:]
+            scale = described.std(axis=0) + 1e-6
+            index = NearestNeighbors(n_neighbors=min(NEAREST, len(shapes))).fit(described / scale)
+            near = index.kneighbors(wanted[:, number, 2:] / scale, return_distance=False)
+            chosen = near[np.arange(len(near)), rng.integers(near.shape[1], size=len(near))]
+            level, spread = wanted[:, number, 0], np.exp(wanted[:, number, 1])
+            values[..., number] = level[:, None] + spread[:, None] * shapes[chosen]
+        return np.clip(values, 0, 1)
+
+    def save(self, path: Path) -> None:
+        """Writes the codec to an .npz file."""
+        with replacing(path) as draft:
+            np.savez(draft, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "SimulatedPeople":
+        """Reads what `save` wrote."""
+        with np.load(path) as stored:
+            arrays = {field.name: stored[field.name] for field in fields(cls)}
+        return cls(**arrays | {"signals": tuple(arrays["signals"].tolist())})
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A window is its signals' levels and white noise, and nothing else: a baseline.
+
+    Args:
+        signals: the n_signals names.
+        window_seconds: length of a window, s.
+    """
+
+    signals: tuple[str, ...]
+    window_seconds: int
+
+    product_weight = 0.0
+    UNIT, NOISE = 0.2, 0.05  # public: a coordinate of 1, and the standard deviation of the seconds about a level
+
+    @property
+    def size(self) -> int:
+        return len(self.signals)
+
+    @property
+    def means(self) -> np.ndarray:
+        return np.zeros((2, self.size))
+
+    @property
+    def covariance(self) -> np.ndarray:
+        return np.eye(self.size) / 4
+
+    @property
+    def weights(self) -> np.ndarray:
+        return np.ones(self.size)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        return (values.mean(axis=1, dtype=float) - 0.5) / self.UNIT
+
+    def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        noise = self.NOISE * rng.standard_normal((len(coordinates), self.window_seconds, self.size))
+        return np.clip(0.5 + self.UNIT * coordinates[:, None] + noise, 0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Copula:
+    """Each signal is a line with noise about it whose neighbouring seconds correlate: a baseline.
+
+    Level, slope, spread and autocorrelation are brought to the whole line of numbers, and joined by a Gaussian copula.
+
+    Args:
+        signals: the n_signals names.
+        window_seconds: length of a window, s.
+    """
+
+    signals: tuple[str, ...]
+    window_seconds: int
+
+    product_weight = 0.025
+
+    @property
+    def size(self) -> int:
+        return 4 * len(self.signals)
+
+    @property
+    def means(self) -> np.ndarray:
+        return np.zeros((2, self.size))
+
+    @property
+    def covariance(self) -> np.ndarray:
+        return np.eye(self.size)
+
+    @property
+    def weights(self) -> np.ndarray:
+        return np.ones(self.size)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        values, time = values.astype(float), self._time()
+        level = values.mean(axis=1)
+        slope = np.einsum("t,nts->ns", time / np.sum(time**2), values)
+        rest = values - level[:, None] - slope[:, None] * time[:, None]
+        spread = np.maximum(rest.std(axis=1), LEAST_SPREAD)
+        neighbours = np.mean(rest[:, 1:] * rest[:, :-1], axis=1) / spread**2
+        inner = np.clip(level, 0.01, 0.99)
+        parameters = [
+            np.log(inner / (1 - inner)),  # the sizes below bring all four to about one
+            10 * slope,
+            np.log(spread / 0.03),
+            2 * (np.arctanh(np.clip(neighbours, -0.95, 0.95)) - 0.8),
+        ]
+        return np.clip(np.stack(parameters, axis=2).reshape(len(values), -1), -FARTHEST, FARTHEST)
+
+    def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        level, slope, spread, neighbours = np.moveaxis(coordinates.reshape(len(coordinates), -1, 4), 2, 0)
+        keep = np.tanh(neighbours / 2 + 0.8)
+        values = rng.standard_normal((len(coordinates), self.window_seconds, len(self.signals)))
+        for second in range(1, self.window_seconds):
+            values[:, second] = keep * values[:, second - 1] + np.sqrt(1 - keep**2) * values[:, second]
+        values *= 0.03 * np.exp(spread)[:, None]
+        values += 1 / (1 + np.exp(-level))[:, None] + slope[:, None] / 10 * self._time()[:, None]
+        return np.clip(values, 0, 1).astype(np.float32)
+
+    def _time(self) -> np.ndarray:
+        return np.linspace(-1, 1, self.window_seconds)
+
+
+def choose_codec(generator: str, people: SimulatedPeople) -> Codec:
+    """Returns the codec of a kind of generator, for windows like those of the simulated people."""
+    own = {"levels": Levels, "copula": Copula}.get(generator)
+    return people if own is None else own(people.signals, people.window_seconds)
+
+
+def moments_of(coordinates: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of both classes (2, size), and the covariance within them (size, size)."""
+    means = np.stack([coordinates[labels == label].mean(axis=0) for label in (0, 1)])
+    within = coordinates - means[labels]
+    return means, within.T @ within / len(within)
+
+
+_NORMAL = ndtri(np.clip(GRID, 0.002, 0.998))
+
+
+def _interpolate(x: np.ndarray, known_x: np.ndarray, known_y: np.ndarray) -> np.ndarray:
+    """Interpolates between increasing points, and extends the line through a tenth and nine tenths beyond the ends."""
+    slope = (known_y[180] - known_y[20]) / (known_x[180] - known_x[20])
+    beyond = np.maximum(x - known_x[-1], 0) + np.minimum(x - known_x[0], 0)
+    return np.interp(x, known_x, known_y) + slope * beyond
