@@ -19,7 +19,7 @@ parser.add_argument("--from", action="append", dest="start_from", default=[])
 parser.add_argument("--prepare", action="store_true")
 parser.add_argument("-p", nargs=2, action="append", default=[])
 options = parser.parse_args()
-parameters = dict(options.p) | {"signals": "extended", "seed": 0}
+parameters = dict(options.p) | {"generator": "cgan", "signals": "extended", "scaling": "subject", "seed": 0}
 
 
 def told(what):

@@ -209,9 +209,9 @@ def test_single_precision_does_not_carry_a_clipped_gradient_over_the_norm(name):
         assert np.linalg.norm(flat(clipped_sum(model, cross_entropy, *batch, 0.01))) <= 0.01
 
 
-def test_the_discriminator_has_no_memory_and_no_order():
+def test_the_discriminator_has_no_memory_and_no_order(toy_codec):
     """One window more moves the sum by at most the clip norm wherever it stands, and no later sum at all."""
-    model = cgan.build_discriminator(2)
+    model = cgan.build_discriminator(toy_codec)
     examples, targets, share = draw_batch(9, 1, shape=model.input_shape[1:])
     compiled = tf.function(lambda *batch: clipped_sum(model, cross_entropy, *batch, 0.3))
     before = flat(compiled(examples[:-1], targets[:-1], share[:-1]))

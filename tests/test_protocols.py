@@ -12,7 +12,7 @@ from wearsynth import cgan, detector, estimators, networks, protocols
 from wearsynth.codecs import SimulatedPeople
 from wearsynth.detector import Detector
 from wearsynth.privacy import Promise
-from wearsynth.protocols import PROTOCOLS, Folds, check_people, cross_validate
+from wearsynth.protocols import PROTOCOLS, Folds, check_people, choose_protocols, cross_validate
 from wearsynth.scores import score_table
 from wearsynth.windows import SCALINGS, SIGNALS, concatenate, make_windows
 
@@ -389,3 +389,11 @@ def test_what_is_said_of_a_person_does_not_depend_on_their_windows_for_training(
     assert unchanged[clean["subject"] == "S2"].all()
     if PROTOCOLS[name].trained_on in ("real", "both"):
         assert not unchanged[clean["subject"] == "S3"].any()  # who did learn from S2
+
+
+def test_protocols_are_chosen_by_name():
+    assert choose_protocols("all") == list(PROTOCOLS)
+    assert choose_protocols("tstr, trtr") == ["tstr", "trtr"]
+    for wrong in ("trtr", "tstr,real", ""):
+        with pytest.raises(ValueError, match="expected 'all', or 'tstr' and others"):
+            choose_protocols(wrong)

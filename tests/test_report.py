@@ -71,6 +71,7 @@ def test_budget_points_put_what_is_not_private_beside_each_budget():
         ("window", 1.0, "cgan", "cnn", "tstr", 0.8),
         ("window", 1.0, "cgan", "cnn", "augmented", 0.87),
         ("window", 1.0, "cgan", "random_forest", "tstr", 0.7),
+        ("window", 1.0, "steered", "cnn", "tstr", 0.83),
         ("window", 1.0, "none", "private_cnn", "trtr", 0.75),
         ("subject", 10.0, "cgan", "cnn", "tstr", 0.6),
     ]
@@ -80,9 +81,10 @@ def test_budget_points_put_what_is_not_private_beside_each_budget():
     assert points["mean"].to_dict() == {
         ("majority", math.inf): 0.5,
         ("cnn on real windows, not private", math.inf): 0.9,
-        ("cnn on synthetic windows", math.inf): 0.85,
-        ("cnn on synthetic windows", 1.0): 0.8,
-        ("cnn on both, not private", 1.0): 0.87,
+        ("cnn on cgan windows", math.inf): 0.85,
+        ("cnn on cgan windows", 1.0): 0.8,
+        ("cnn on both real and cgan windows", 1.0): 0.87,
+        ("cnn on steered windows", 1.0): 0.83,
         ("private_cnn on real windows", 1.0): 0.75,
     }
     assert (points["mean"] - points["low"]).to_numpy() == pytest.approx(0.1)

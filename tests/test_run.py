@@ -50,6 +50,8 @@ def one_line(capsys) -> str:
         (("steps", "1e3"), "expected a whole number"),
         (("unit", "persons"), "unit='persons': expected 'window' or 'subject'"),
         (("signals", "all"), "'published' or 'extended'"),
+        (("generator", "gan"), "generator='gan': expected 'steered', 'cgan'"),
+        (("protocols", "trtr"), "protocols='trtr': expected 'all', or 'tstr'"),
         (("scaling", "none"), "'subject' or 'public'"),
         (("folds", "S2,S99"), "'S99'"),
         (("share", "maybe"), "share='maybe': expected true or false"),

@@ -35,6 +35,8 @@ def test_each_combination_is_a_run(grid):
     ]
     assert plan["runs"]["unit=subject-delta=0.001"] == {"unit": "subject", "delta": "0.001"}
     assert plan["folds"] == ["S2", "S3", "S4", "S5", "S6", "S7"]
+    grid.write_text(grid.read_text() + "jobs: runs\n")
+    assert sweep.make_plan(grid, None) == plan | {"folds": []}
     assert len(plan["prepared"]) == 1 and len(set(plan["start"].values())) == 1
 
 
@@ -57,7 +59,7 @@ def test_a_longer_grid_keeps_what_is_planned(grid):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("grid:\n  - epsilom: 1", "epsilom: a table tells runs apart by signals, unit, epsilon"),
+        ("grid:\n  - epsilom: 1", "epsilom: a table tells runs apart by generator, signals, epsilon"),
         (
             "grid:\n  - seed: 1\nparameters:\n  step: 1",
             "-p step: no notebook has this parameter; did you mean 'steps'?",
@@ -66,7 +68,7 @@ def test_a_longer_grid_keeps_what_is_planned(grid):
         ("grid:\n  - epsilon: much", "epsilon='much': expected a number"),
         ("grid:\n  - epsilon: [1, 1.0]", "run epsilon=1.0: it stands in the grid twice"),
         ("grid:\n  - {unit: [window, subject], epsilon: inf}", "it stands in the grid twice"),
-        ("grid:\n  - folds: [S2, S3]", "folds: a table tells runs apart by signals, unit"),
+        ("grid:\n  - folds: [S2, S3]", "folds: a table tells runs apart by generator, signals"),
         ("grid:\n  - steps: [1000, 2000]", "steps: a table tells runs apart by"),
         ("grid:\n  - detectors: [cnn, cnn_lstm]", "detectors: a table tells runs apart by"),
         ("grid:\n  - seed: [0, 1]\nparameters:\n  detector_seeds: 2", "give more seeds in the grid"),
@@ -81,6 +83,7 @@ def test_a_longer_grid_keeps_what_is_planned(grid):
         ("grid:\n  - epsilon: 1\nparameter:\n  seed: 1", "did you mean 'parameters'?"),
         ("grid:\n  - epsilon: 1\ntable: results/table.csv", "give --recordings"),
         ("grid:\n  epsilon: 1", "a list of blocks"),
+        ("grid:\n  - epsilon: 1\njobs: people", "jobs: people: expected folds or runs"),
         ("grid: [1]", "expected `name: value`"),
         ("grid: [", "expected the node content"),
     ],
@@ -162,13 +165,24 @@ def test_every_job_is_done_once_and_a_deleted_result_again(stubbed):
     assert dict(zip(tstr["epsilon"], tstr["accuracy"])) == {1.0: 0.5, float("inf"): 0.75}
     assert set(table["recordings"]) == {"simulated"} and set(table["people"]) == {"S2,S3"}
     report = (out / "report.html").read_text()
-    assert (out / "curves_window_extended.png").exists()
+    assert (out / "curves_window_extended_subject.png").exists()
     assert "simulated" in report and 'href="runs/epsilon=inf/report.html"' in report and "peak memory" in report
     finish(start())
     assert calls(out) == []
     (out / JOBS[1] / "metrics.json").unlink()
     finish(start())
     assert calls(out) == [JOBS[1], RUNS[0]]
+
+
+def test_runs_may_do_all_their_folds_themselves(stubbed):
+    start, out = stubbed
+    plan = json.loads((out / "plan.json").read_text())
+    sweep.write_json(out / "plan.json", plan | {"folds": []})
+    finish(start())
+    done = calls(out)
+    assert done[0].startswith("prepared/") and sorted(done[1:]) == sorted(RUNS)
+    finish(start())
+    assert calls(out) == []
 
 
 def test_failed_job_is_named_with_its_cell_and_the_others_go_on(stubbed):
@@ -233,7 +247,7 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
     for section in ("privacy", "synthetic", "fidelity", "attacks", "detection"):
         assert swept[section] == alone[section]
     for person in ("S2", "S3"):
-        weights = Path("data") / "generators" / person / "generator.weights.h5"
+        weights = Path("data") / "generators" / person / "network.weights.h5"
         folders = (real_sweep[0] / "runs" / "seed=1", real_sweep[0] / "folds" / "seed=1" / person)
         assert os.path.samefile(*(folder / weights for folder in folders)), "nothing is trained twice"
         shared = Path("data") / "syn" / "cgan" / "synthetic_1hz.csv"
@@ -242,6 +256,6 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
         for protocol, record in fold["detection"]["protocols"].items():
             assert record["subjects"] == {person: alone["detection"]["protocols"][protocol]["subjects"][person]}
     files = {path.relative_to(real_sweep[1]) for path in (real_sweep[1] / "data").rglob("*.npz")}
-    assert len(files) == 5  # windows for training and tests, and of three generators
+    assert len(files) == 9  # windows for training, tests and of simulated people; three generators' moments and windows
     for file in files:
         assert (real_sweep[0] / "runs/seed=1" / file).read_bytes() == (real_sweep[1] / file).read_bytes()

@@ -5,13 +5,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from wearsynth.clipping import clipped_sum
-from wearsynth.codecs import Codec
+from wearsynth.codecs import Codec, Seconds
 from wearsynth.dpsgd import PrivateGradient
 from wearsynth.files import replacing, write_json
 from wearsynth.parallel import n_processes, one_core_each
@@ -20,62 +21,111 @@ from wearsynth.releases import Moments, release
 from wearsynth.windows import STRESS_SHARE, Windows
 
 HIDDEN = 128  # units of each of the network's two hidden layers
-N_FAKE = 128  # generated windows a step
-LEARNING_RATES = {"generator": 5e-5, "discriminator": 5e-3}  # the slower generator cannot run away
-INSTANCE_NOISE = 0.1  # on the discriminator's inputs, real and fake alike: it must not tell them apart by a hair
-AVERAGING = 0.999  # of the generator's weights, a step: the average is kept, not a "best" one, which would cost budget
+LSTM_UNITS = 60  # of each layer of the published networks
 
 
-def build_network(size: int) -> tf.keras.Model:
-    """Builds what a generator has learned by: (noise, label) -> what it adds to the coordinates of its moments.
+class Recipe(NamedTuple):
+    """How a GAN is built and trained.
 
-    At first it adds next to nothing.
-
-    Returns:
-        Model of (n, size) and (n, 1) to (n, size).
+    Args:
+        network: (noise, label) -> what it adds to the coordinates of the generator's moments: a model of (n, size) and
+            (n, 1) to (n, size).
+        discriminator: what `seen` makes of coordinates -> logits (n, 1).
+        seen: coordinates (n, size) and label (n, 1) -> what the discriminator sees, each window by itself. It is fixed,
+            so it costs no budget.
+        n_fake: generated windows a step.
+        generator_rate: learning rate of the generator. A slow one cannot run away.
+        discriminator_rate: learning rate of the discriminator.
+        instance_noise: standard deviation of noise on what the discriminator sees, real and fake alike: it must not
+            tell them apart by a hair.
+        averaging: of the generator's weights, a step: the average is kept, not a "best" one, which would cost budget.
     """
+
+    network: Callable[[Codec], tf.keras.Model]
+    discriminator: Callable[[Codec], tf.keras.Sequential]
+    seen: Callable[[Codec, tf.Tensor, tf.Tensor], tf.Tensor]
+    n_fake: int
+    generator_rate: float
+    discriminator_rate: float
+    instance_noise: float
+    averaging: float
+
+
+def build_network(codec: Codec) -> tf.keras.Model:
+    """Builds a network that at first adds next to nothing to the moments."""
     layers = tf.keras.layers
-    noise, label = layers.Input((size,)), layers.Input((1,))
+    noise, label = layers.Input((codec.size,)), layers.Input((1,))
     hidden = layers.Concatenate()([noise, label, 1 - label])
     for _ in range(2):
         hidden = layers.Dense(HIDDEN, activation=tf.nn.leaky_relu)(hidden)
     # Past the hidden layers, too: to move a class, or to stretch a coordinate, takes a straight line.
     hidden = layers.Concatenate()([hidden, noise * label, noise * (1 - label), label])
     small = tf.keras.initializers.RandomNormal(stddev=1e-3)
-    return tf.keras.Model([noise, label], layers.Dense(size, kernel_initializer=small)(hidden))
+    return tf.keras.Model([noise, label], layers.Dense(codec.size, kernel_initializer=small)(hidden))
 
 
-def build_discriminator(size: int) -> tf.keras.Sequential:
-    """Builds the discriminator: what `seen` makes of coordinates -> logits (n, 1).
+def build_discriminator(codec: Codec) -> tf.keras.Sequential:
+    """Builds a discriminator as small as can be, for noise is added to every weight: the fewer, the less.
 
-    It is as small as can be, for noise is added to every weight: the fewer, the less. With 8 hidden units it told more
-    without privacy, and less with it.
+    With a layer of 8 hidden units it heard no more without privacy, and less with it.
     """
     layers = tf.keras.layers
-    return tf.keras.Sequential([layers.Input((4 * size + 1,)), layers.Dense(1, kernel_initializer="zeros")])
+    return tf.keras.Sequential([layers.Input((4 * codec.size + 1,)), layers.Dense(1, kernel_initializer="zeros")])
 
 
-def n_discriminator_weights(size: int) -> int:
-    """Returns how many weights the discriminator has, to each of which noise is added."""
-    return 4 * size + 2
+def by_class(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+    """Coordinates and their squares where the label is 1, where it is 0, and the label: (n, 4 * size + 1).
 
-
-def seen(coordinates: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """What the discriminator sees of windows.
-
-    The squares of the coordinates stand beside them: a generator whose windows are all alike has the right means, but
-    the wrong squares. One fixed function is applied to real and generated windows alike, each by itself; it costs no
-    budget.
-
-    Args:
-        coordinates: (n, size).
-        label: (n, 1), 1 stress, 0 not.
-
-    Returns:
-        (n, 4 * size + 1): coordinates and squares where the label is 1, where it is 0, and the label.
+    A generator whose windows are all alike has the right means, but the wrong squares.
     """
     features = tf.concat([coordinates, (coordinates**2 - 1) / 2], axis=1)
     return tf.concat([features * label, features * (1 - label), label], axis=1)
+
+
+def build_lstm_network(codec: Codec) -> tf.keras.Model:
+    """Builds a generator like the published one, as far as it is described: two LSTMs, an output for every second."""
+    layers = tf.keras.layers
+    noise, label = layers.Input((codec.size,)), layers.Input((1,))
+    hidden = layers.Reshape((codec.window_seconds, len(codec.signals)))(noise)
+    hidden = layers.Concatenate()([hidden, layers.RepeatVector(codec.window_seconds)(label)])
+    for _ in range(2):
+        hidden = layers.LSTM(LSTM_UNITS, return_sequences=True)(hidden)
+    values = layers.Dense(len(codec.signals), activation="sigmoid")(hidden)
+    return tf.keras.Model([noise, label], layers.Flatten()(values))
+
+
+def build_lstm_discriminator(codec: Codec) -> tf.keras.Sequential:
+    """Builds a discriminator like the published one: two LSTMs."""
+    layers = tf.keras.layers
+    return tf.keras.Sequential(
+        [
+            layers.Input((codec.window_seconds, len(codec.signals) + 1)),
+            layers.LSTM(LSTM_UNITS, return_sequences=True),
+            layers.LSTM(LSTM_UNITS),
+            layers.Dense(1),
+        ]
+    )
+
+
+def second_by_second(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+    """Windows with the label beside each second: (n, window_seconds, n_signals + 1)."""
+    values = tf.reshape(coordinates, (-1, codec.window_seconds, len(codec.signals)))
+    return tf.concat([values, tf.repeat(label[:, None], codec.window_seconds, axis=1)], axis=2)
+
+
+OWN = Recipe(build_network, build_discriminator, by_class, 128, 5e-5, 5e-3, 0.1, 0.999)
+# Lange et al. 2024, doi 10.3390/s24103052
+PUBLISHED = Recipe(build_lstm_network, build_lstm_discriminator, second_by_second, 8, 2e-4, 2e-4, 0.0, 0.0)
+
+
+def recipe_for(codec: Codec) -> Recipe:
+    """Returns the recipe of generators with this codec."""
+    return PUBLISHED if isinstance(codec, Seconds) else OWN
+
+
+def n_discriminator_weights(codec: Codec) -> int:
+    """Returns how many weights the discriminator has, to each of which noise is added."""
+    return recipe_for(codec).discriminator(codec).count_params()
 
 
 @dataclass(frozen=True)
@@ -85,7 +135,7 @@ class Generator:
     Args:
         codec: turns coordinates into windows.
         moments: of the coordinates: released, or of simulated people.
-        network: as `build_network` makes it; None where nothing was trained.
+        network: as its recipe makes it; None where nothing was trained.
     """
 
     codec: Codec
@@ -141,7 +191,7 @@ class Training:
         description = json.loads((folder / "training.json").read_text())
         network = None
         if description["steps"]:
-            network = build_network(codec.size)
+            network = recipe_for(codec).network(codec)
             network.load_weights(folder / "network.weights.h5")
         with np.load(folder / "moments.npz") as stored:
             generator = Generator(codec, Moments(stored["means"], stored["covariance"]), network)
@@ -214,19 +264,20 @@ def train(
     moments = release(windows, codec, promise, rng) if promise.release_share else known
     if promise.training_steps == 0:
         return Training(Generator(codec, moments, None), 0, seeded, np.zeros(0))
-    generator, discriminator = Generator(codec, moments, build_network(codec.size)), build_discriminator(codec.size)
+    recipe = recipe_for(codec)
+    generator, discriminator = Generator(codec, moments, recipe.network(codec)), recipe.discriminator(codec)
     coordinates, labels = codec.encode(windows.values).astype(np.float32), windows.labels.astype(np.float32)
     real_half = mechanism(
         discriminator,
         _loss,
         promise,
-        seen(coordinates, labels[:, None]).numpy(),
+        recipe.seen(codec, coordinates, labels[:, None]).numpy(),
         np.ones(len(windows)),
         windows.subjects,
         rng=rng,
-        instance_noise=INSTANCE_NOISE,
+        instance_noise=recipe.instance_noise,
     )
-    public_half = _PublicHalf(generator, discriminator, promise.clip_norm)
+    public_half = _PublicHalf(recipe, generator, discriminator, promise.clip_norm)
     fake_loss = np.zeros(promise.steps)
     with tqdm(range(promise.steps), desc=name, mininterval=5, unit="step", disable=name is None) as progress:
         for step in progress:
@@ -239,10 +290,11 @@ def train(
 class _PublicHalf:
     """All of a training step but the private gradient: fake windows, both optimizers, the averaged generator."""
 
-    def __init__(self, generator: Generator, discriminator: tf.keras.Sequential, clip_norm: float):
+    def __init__(self, recipe: Recipe, generator: Generator, discriminator: tf.keras.Sequential, clip_norm: float):
+        self.recipe = recipe
         self.generator, self.discriminator, self.clip_norm = generator, discriminator, clip_norm
-        self.generator_optimizer = tf.keras.optimizers.Adam(LEARNING_RATES["generator"], beta_1=0.5)
-        self.discriminator_optimizer = tf.keras.optimizers.Adam(LEARNING_RATES["discriminator"])
+        self.generator_optimizer = tf.keras.optimizers.Adam(recipe.generator_rate, beta_1=0.5)
+        self.discriminator_optimizer = tf.keras.optimizers.Adam(recipe.discriminator_rate)
         self.average = [tf.Variable(weight, trainable=False) for weight in generator.network.weights]
         self.means = tf.constant(generator.moments.means, tf.float32)
         self.factor = tf.constant(generator.moments.factor, tf.float32)
@@ -250,7 +302,7 @@ class _PublicHalf:
     @tf.function
     def step(self, real_half: list[tf.Tensor]) -> tf.Tensor:
         """One step of the discriminator, then one of the generator; returns the loss on the fake windows."""
-        weights, zeros = self.generator.network.trainable_variables, tf.zeros((N_FAKE, 1))
+        weights, zeros = self.generator.network.trainable_variables, tf.zeros((self.recipe.n_fake, 1))
         with tf.GradientTape() as tape:
             fake = self._fake()
             with tape.stop_recording():
@@ -259,7 +311,7 @@ class _PublicHalf:
             loss = tf.reduce_mean(_loss(zeros[:, 0] + 1, logits))
         self.generator_optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights))
         # The first steps count alike: otherwise a short training would keep its untrained weights.
-        newest = tf.maximum(1 - AVERAGING, 1 / tf.cast(self.generator_optimizer.iterations, tf.float32))
+        newest = tf.maximum(1 - self.recipe.averaging, 1 / tf.cast(self.generator_optimizer.iterations, tf.float32))
         for average, weight in zip(self.average, self.generator.network.weights):
             average.assign_add(newest * (weight - average))
         return tf.reduce_mean(_loss(zeros[:, 0], logits))
@@ -271,16 +323,17 @@ class _PublicHalf:
 
     def _step_discriminator(self, real_half: list[tf.Tensor], fake: tf.Tensor, zeros: tf.Tensor) -> None:
         fake_half = clipped_sum(self.discriminator, _loss, fake[:, None], zeros, zeros + 1, self.clip_norm)
-        gradient = [real + generated / N_FAKE for real, generated in zip(real_half, fake_half)]
+        gradient = [real + generated / self.recipe.n_fake for real, generated in zip(real_half, fake_half)]
         self.discriminator_optimizer.apply_gradients(zip(gradient, self.discriminator.trainable_variables))
 
     def _fake(self) -> tf.Tensor:
         """Generated windows as the discriminator sees them, labels in the public share."""
-        noise = tf.random.normal((N_FAKE, self.generator.codec.size))
-        label = tf.cast(tf.random.uniform((N_FAKE, 1)) < STRESS_SHARE, tf.float32)
+        recipe, codec = self.recipe, self.generator.codec
+        noise = tf.random.normal((recipe.n_fake, codec.size))
+        label = tf.cast(tf.random.uniform((recipe.n_fake, 1)) < STRESS_SHARE, tf.float32)
         from_moments = label * self.means[1] + (1 - label) * self.means[0] + noise @ tf.transpose(self.factor)
-        fake = seen(from_moments + self.generator.network([noise, label]), label)
-        return fake + tf.random.normal(fake.shape, stddev=INSTANCE_NOISE)
+        fake = recipe.seen(codec, from_moments + self.generator.network([noise, label]), label)
+        return fake + tf.random.normal(fake.shape, stddev=recipe.instance_noise)
 
 
 def _loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -265,9 +265,47 @@ class Copula:
         return np.linspace(-1, 1, self.window_seconds)
 
 
+@dataclass(frozen=True)
+class Seconds:
+    """Every second of every signal is a coordinate of its own, as in the published generator.
+
+    Args:
+        signals: the n_signals names.
+        window_seconds: length of a window, s.
+    """
+
+    signals: tuple[str, ...]
+    window_seconds: int
+
+    product_weight = 0.0
+
+    @property
+    def size(self) -> int:
+        return self.window_seconds * len(self.signals)
+
+    @property
+    def means(self) -> np.ndarray:
+        return np.zeros((2, self.size))
+
+    @property
+    def covariance(self) -> np.ndarray:
+        return np.zeros((self.size, self.size))  # a network draws them, nothing else
+
+    @property
+    def weights(self) -> np.ndarray:
+        return np.ones(self.size)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        return values.reshape(len(values), -1)
+
+    def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        values = coordinates.reshape(len(coordinates), self.window_seconds, len(self.signals))
+        return np.clip(values, 0, 1).astype(np.float32)
+
+
 def choose_codec(generator: str, people: SimulatedPeople) -> Codec:
     """Returns the codec of a kind of generator, for windows like those of the simulated people."""
-    own = {"levels": Levels, "copula": Copula}.get(generator)
+    own = {"levels": Levels, "copula": Copula, "lstm": Seconds}.get(generator)
     return people if own is None else own(people.signals, people.window_seconds)
 
 

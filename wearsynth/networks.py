@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from wearsynth.cgan import STRESS_SHARE
 from wearsynth.detector import Detector
 from wearsynth.dpsgd import PrivateGradient
 from wearsynth.privacy import Promise
-from wearsynth.windows import Windows
+from wearsynth.windows import STRESS_SHARE, Windows
 
 layers = tf.keras.layers
 # Chosen by leaving out one of S2 to S6 after another: by the Brier score, which needs no threshold.

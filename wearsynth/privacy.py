@@ -20,7 +20,7 @@ from scipy.stats import binom, norm
 
 UNITS = ("window", "subject")
 # What each kind of generator learns by: the share of the budget that its release spends; the steps get the rest.
-RELEASE_SHARES = {"steered": 0.8, "cgan": 0.0, "released": 1.0, "levels": 1.0, "copula": 1.0}
+RELEASE_SHARES = {"steered": 0.8, "cgan": 0.0, "released": 1.0, "levels": 1.0, "copula": 1.0, "lstm": 0.0}
 AUDIBLE = 4.0  # below, the noise on the discriminator's weights drowns what the units have to say
 ENGINES = ("fused", "tensorflow_privacy")
 EXCESS_ORDERS = (0.0101, 1000.0)  # Renyi's order less 1, from where dp-accounting still turns it into an epsilon
@@ -212,6 +212,11 @@ class Promise:
         return _renyi_epsilon(divergence, self.delta)
 
 
+def check_generator(generator: str) -> None:
+    """Raises ValueError for a kind of generator that there is not."""
+    _expect(generator in RELEASE_SHARES, "generator", generator, ", ".join(map(repr, RELEASE_SHARES)))
+
+
 def divide(promise: Promise, generator: str, n_units: int, n_weights: int) -> Promise:
     """Divides the budget between a generator's release and the steps of its discriminator.
 
@@ -228,7 +233,7 @@ def divide(promise: Promise, generator: str, n_units: int, n_weights: int) -> Pr
     Raises:
         ValueError: there is no such generator.
     """
-    _expect(generator in RELEASE_SHARES, "generator", generator, ", ".join(map(repr, RELEASE_SHARES)))
+    check_generator(generator)
     alone = replace(promise, release_share=1.0)
     if generator == "steered" and n_units < AUDIBLE * alone.release_noise_multiplier * math.sqrt(n_weights):
         return alone

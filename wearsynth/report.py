@@ -113,11 +113,12 @@ def write_sweep_report(
     kind, people = table.iloc[0][["recordings", "people"]]
     shown, everybody = table[table["people"] == people], "all people" if people == "all" else people
     parts = [f"# What budgets buy, on {kind} recordings", f"Held out, one after the other: {everybody}. {remark}"]
-    for signals, unit in shown.loc[shown["unit"] != "none", ["signals", "unit"]].drop_duplicates().to_numpy():
-        points = budget_points(shown[shown["signals"] == signals], unit)
-        curves = path.with_name(f"curves_{unit}_{signals}.png")
+    alike = ["unit", "signals", "scaling"]
+    for unit, signals, scaling in shown.loc[shown["unit"] != "none", alike].drop_duplicates().to_numpy():
+        points = budget_points(shown[(shown["signals"] == signals) & (shown["scaling"] == scaling)], unit)
+        curves = path.with_name(f"curves_{unit}_{signals}_{scaling}.png")
         figures.utility_privacy(points, kind).savefig(curves, bbox_inches="tight")
-        parts += [f"## Unit {unit}, {signals} signals", _embedded(curves)]
+        parts += [f"## Unit {unit}, {signals} signals, {scaling} scaling", _embedded(curves)]
     parts += ["## All results", "Mean over people with the 95 % interval over them.", _budget_table(shown).to_html()]
     if jobs is not None:
         parts += ["## What it took", job_table(jobs).to_html(), _folded("Each job", jobs.round(1).to_html(index=False))]
@@ -136,12 +137,15 @@ def budget_points(table: pd.DataFrame, unit: str) -> pd.DataFrame:
     """
     main = table.loc[table["detector"] != "majority", "detector"].iloc[0]
     table = table[table["unit"].isin(["none", unit])]
+    mains = table["detector"] == main
     ways = {
         "majority": table["detector"] == "majority",
-        f"{main} on real windows, not private": (table["detector"] == main) & (table["protocol"] == "trtr"),
-        f"{main} on synthetic windows": (table["detector"] == main) & (table["protocol"] == "tstr"),
-        f"{main} on both, not private": (table["detector"] == main) & (table["protocol"] == "augmented"),
+        f"{main} on real windows, not private": mains & (table["protocol"] == "trtr"),
     }
+    for generator in table.loc[table["generator"] != "none", "generator"].unique():
+        own = mains & (table["generator"] == generator)
+        ways[f"{main} on {generator} windows"] = own & (table["protocol"] == "tstr")
+        ways[f"{main} on both real and {generator} windows"] = own & (table["protocol"] == "augmented")
     private = table[(table["generator"] == "none") & (table["unit"] != "none")]
     ways |= {f"{name} on real windows": table["detector"] == name for name in private["detector"].unique()}
     columns = {"mean": "", "low": "_low", "high": "_high"}
@@ -273,7 +277,7 @@ def _folded(title: str, content: str) -> str:
 
 
 def _budget_table(table: pd.DataFrame) -> pd.DataFrame:
-    index = ["signals", "unit", "epsilon", "generator", "detector", "protocol"]
+    index = ["signals", "scaling", "unit", "epsilon", "generator", "detector", "protocol"]
     shown = table[[*index, "seeds"]].copy()
     shown["protocol"] += np.where(table["leaky"], " (LEAKY)", "")
     for score in ("accuracy", "f1_stress", "auroc"):

@@ -13,7 +13,7 @@ PUBLISHED = ("BVP", "EDA", "ACC_x", "ACC_y", "ACC_z", "TEMP")
 EXTENDED = (*PUBLISHED, "HR", "BVP_amplitude", "ACC_movement")
 SIGNALS = {"published": PUBLISHED, "extended": EXTENDED}
 SCALINGS = ("subject", "public")
-MIN_SECONDS = 12  # of a window: shorter ones have no room for the slow curves and the texture of `cgan.py`
+MIN_SECONDS = 12  # of a window: shorter ones hardly have a shape in time
 
 # Bounds that need no look at anybody's recording, in the signals' own units. Values outside are clipped. They also give
 # synthetic windows their physical units under either scaling.
