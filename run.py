@@ -30,7 +30,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from wearsynth import windows
 from wearsynth.detector import choose_detectors, source_files
-from wearsynth.privacy import Promise, read_epsilons
+from wearsynth.privacy import Promise, check_generator, read_epsilons
 from wearsynth.protocols import choose_protocols
 from wearsynth.recordings import RecordingError, find_recordings
 from wearsynth.runs import RunFolder, fingerprint
