@@ -59,7 +59,7 @@ def test_a_longer_grid_keeps_what_is_planned(grid):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("grid:\n  - epsilom: 1", "epsilom: a table tells runs apart by generator, signals, epsilon"),
+        ("grid:\n  - epsilom: 1", "epsilom: a table tells runs apart by generator, signals, scaling, unit"),
         (
             "grid:\n  - seed: 1\nparameters:\n  step: 1",
             "-p step: no notebook has this parameter; did you mean 'steps'?",
