@@ -9,9 +9,9 @@ the number of right guesses gives a lower bound on epsilon, with 95 % confidence
 arXiv 2305.08846; Mahloujifar, Melis and Chaudhuri 2024, arXiv 2410.22235).
 
 What it does not prove. A bound below the promise is no proof of the promise: another adversary, or other canaries,
-might find more. A bound above the promise disproves it, up to the 5 %. The audit covers what the discriminator's steps release and
-everything computed from it, the generator included; it does not cover a release that is made once (`releases.py`), nor
-the range of a person that scaling='subject' reads, nor how the operating system draws its entropy.
+might find more. A bound above the promise disproves it, up to the 5 %. The audit covers what the discriminator's steps
+release and everything computed from it, the generator included; it does not cover a release that is made once
+(`releases.py`), nor the range of a person that scaling='subject' reads, nor how the operating system draws its entropy.
 
 `make audit` runs the long version and writes docs/audit.json and images/audit.png.
 """
