@@ -8,7 +8,7 @@ Everything here is public. No codec looks at real people; that of most generator
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,7 @@ class SimulatedPeople:
         means, covariance = moments_of(plain.encode(values), windows.labels)
         return cls(windows.signals, quantiles, shapes, means, covariance)
 
-    product_weight = 0.025
+    product_weight: ClassVar[float] = 0.025
 
     @property
     def window_seconds(self) -> int:
@@ -165,8 +165,8 @@ class SimulatedPeople:
 
 
 @dataclass(frozen=True)
-class Levels:
-    """A window is its signals' levels and white noise, and nothing else: a baseline.
+class Plain:
+    """What the codecs below have in common: they know nothing beforehand.
 
     Args:
         signals: the n_signals names.
@@ -176,8 +176,8 @@ class Levels:
     signals: tuple[str, ...]
     window_seconds: int
 
-    product_weight = 0.0
-    UNIT, NOISE = 0.2, 0.05  # public: a coordinate of 1, and the standard deviation of the seconds about a level
+    product_weight: ClassVar[float] = 0.0
+    variance: ClassVar[float] = 1.0  # of each coordinate; public
 
     @property
     def size(self) -> int:
@@ -189,11 +189,18 @@ class Levels:
 
     @property
     def covariance(self) -> np.ndarray:
-        return np.eye(self.size) / 4
+        return self.variance * np.eye(self.size)
 
     @property
     def weights(self) -> np.ndarray:
         return np.ones(self.size)
+
+
+class Levels(Plain):
+    """A window is its signals' levels and white noise, and nothing else: a baseline."""
+
+    variance = 0.25
+    UNIT, NOISE = 0.2, 0.05  # public: a coordinate of 1, and the standard deviation of the seconds about a level
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         return (values.mean(axis=1, dtype=float) - 0.5) / self.UNIT
@@ -203,37 +210,17 @@ class Levels:
         return np.clip(0.5 + self.UNIT * coordinates[:, None] + noise, 0, 1).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Copula:
+class Copula(Plain):
     """Each signal is a line with noise about it whose neighbouring seconds correlate: a baseline.
 
     Level, slope, spread and autocorrelation are brought to the whole line of numbers, and joined by a Gaussian copula.
-
-    Args:
-        signals: the n_signals names.
-        window_seconds: length of a window, s.
     """
 
-    signals: tuple[str, ...]
-    window_seconds: int
-
-    product_weight = 0.025
+    product_weight = 0.1
 
     @property
     def size(self) -> int:
         return 4 * len(self.signals)
-
-    @property
-    def means(self) -> np.ndarray:
-        return np.zeros((2, self.size))
-
-    @property
-    def covariance(self) -> np.ndarray:
-        return np.eye(self.size)
-
-    @property
-    def weights(self) -> np.ndarray:
-        return np.ones(self.size)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         values, time = values.astype(float), self._time()
@@ -265,35 +252,14 @@ class Copula:
         return np.linspace(-1, 1, self.window_seconds)
 
 
-@dataclass(frozen=True)
-class Seconds:
-    """Every second of every signal is a coordinate of its own, as in the published generator.
+class Seconds(Plain):
+    """Every second of every signal is a coordinate of its own, as in the published generator."""
 
-    Args:
-        signals: the n_signals names.
-        window_seconds: length of a window, s.
-    """
-
-    signals: tuple[str, ...]
-    window_seconds: int
-
-    product_weight = 0.0
+    variance = 0.0  # a network draws them, nothing else
 
     @property
     def size(self) -> int:
         return self.window_seconds * len(self.signals)
-
-    @property
-    def means(self) -> np.ndarray:
-        return np.zeros((2, self.size))
-
-    @property
-    def covariance(self) -> np.ndarray:
-        return np.zeros((self.size, self.size))  # a network draws them, nothing else
-
-    @property
-    def weights(self) -> np.ndarray:
-        return np.ones(self.size)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(len(values), -1)
