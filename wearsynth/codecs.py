@@ -3,7 +3,6 @@
 A window of a signal has a level, a spread, a slope; it reaches so far above its level, so far below, and is so rough.
 Generators learn how these *descriptors* go together, and nothing about single seconds: structure in time is given.
 Everything here is public. No codec looks at real people; that of most generators has looked at simulated people.
-
 """
 
 from dataclasses import dataclass, fields
@@ -87,6 +86,8 @@ class SimulatedPeople:
     means: np.ndarray
     covariance: np.ndarray
 
+    product_weight: ClassVar[float] = 0.025
+
     @classmethod
     def simulate(
         cls, signals: str, scaling: str, window_seconds: int, hop_seconds: int, n_people: int = N_PEOPLE
@@ -108,8 +109,6 @@ class SimulatedPeople:
         plain = cls(windows.signals, quantiles, shapes, np.zeros(0), np.zeros(0))
         means, covariance = moments_of(plain.encode(values), windows.labels)
         return cls(windows.signals, quantiles, shapes, means, covariance)
-
-    product_weight: ClassVar[float] = 0.025
 
     @property
     def window_seconds(self) -> int:

@@ -105,11 +105,9 @@ def spent(promise: Promise, kind: str) -> Figure:
     """Epsilon spent against the steps taken."""
     figure, axes = _figure("Privacy budget spent", kind, 1, 1, 3.2)
     ax = axes[0, 0]
-    # At step 0 the release has been made, where there is one.
-    steps = np.unique(np.linspace(0 if promise.release_share else 1, promise.training_steps, 12).round().astype(int))
-    ax.set(
-        xlabel="step", ylabel=f"epsilon spent for one {promise.unit}", xlim=(0, max(promise.training_steps, 1) * 1.02)
-    )
+    first, last = 0 if promise.release_share else 1, promise.training_steps  # at 0, the release has been made
+    steps = np.unique(np.linspace(first, last, 12).round().astype(int))
+    ax.set(xlabel="step", ylabel=f"epsilon spent for one {promise.unit}", xlim=(0, max(last, 1) * 1.02))
     if not promise.private:
         ax.set_yticks([])
         ax.text(0.5, 0.5, "no guarantee: epsilon is infinite from the first step", transform=ax.transAxes, ha="center")

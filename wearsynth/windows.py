@@ -31,8 +31,8 @@ PUBLIC_RANGES = {
         1.0,
     ),  # g; on a log scale, from half a step of the sensor (1/64 g) over many samples to shaking
 }
-STRESS_SHARE = 0.3  # public: the study's protocol has about 30 % stress, whoever takes part
 LOG_SIGNALS = ("BVP_amplitude", "ACC_movement")  # strengths: their ratios carry the meaning, and bursts span decades
+STRESS_SHARE = 0.3  # public: the study's protocol has about 30 % stress, whoever takes part
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
         "prepared": prepared,
         "runs": runs,
         "start": start,
-        "folds": folds if content.get("jobs", JOBS[0]) == JOBS[0] else [],
+        "folds": folds if content["jobs"] == "folds" else [],
         "table": table,
         "code": fingerprint(*run.NOTEBOOKS),
     }
@@ -163,7 +163,7 @@ def _read(grid: Path) -> dict[str, Any]:
         for name in block:
             if name not in (*VARIED, "protocols") and name not in run.OPTION_OF:
                 raise run.BadInput(f"{name}: a table tells runs apart by {', '.join(VARIED)}; move it to `parameters`")
-    if content.get("jobs", JOBS[0]) not in JOBS:
+    if content.setdefault("jobs", JOBS[0]) not in JOBS:
         raise run.BadInput(f"jobs: {content['jobs']}: expected {' or '.join(JOBS)}")
     if "parameters" in content:
         _check_block(content["parameters"], lists=False)
