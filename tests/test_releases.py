@@ -10,7 +10,7 @@ from scipy.stats import kstest
 from wearsynth import releases
 from wearsynth.codecs import choose_codec, moments_of
 from wearsynth.privacy import Promise
-from wearsynth.releases import REACH, Moments, clipped, release
+from wearsynth.releases import STRESS_AXIS_WEIGHT, Moments, clip_norm_of, clipped, release
 from wearsynth.windows import STRESS_SHARE, Windows
 
 ALONE = Promise(release_share=1.0)
@@ -20,20 +20,28 @@ def vectors(windows, codec, unit):
     return releases._vectors(windows, codec, unit)
 
 
+def power(matrix, exponent):
+    variances, directions = np.linalg.eigh(matrix)
+    return directions @ np.diag(variances**exponent) @ directions.T
+
+
 def slow_vectors(windows, codec, unit):
     """The same by loops: one window, one pair of coordinates after the other."""
-    variances, directions = np.linalg.eigh(codec.covariance)
-    whitening = directions @ np.diag(variances**-0.5) @ directions.T
+    whitening = power(codec.covariance, -0.5)
+    whitening_of_pairs = power(codec.covariance[codec.paired][:, codec.paired], -0.5)
+    axis = whitening @ (codec.means[1] - codec.means[0])
+    axis /= np.linalg.norm(axis)
     rows = []
     for index, label in enumerate(windows.labels):
         difference = codec.encode(windows.values[index : index + 1])[0] - codec.means[label]
-        white = whitening @ difference
+        white, paired = whitening @ difference, whitening_of_pairs @ difference[codec.paired]
+        stretched = white + (STRESS_AXIS_WEIGHT - 1) * (white @ axis) * axis
         products = [
-            codec.product_weight * (1 if i == j else math.sqrt(2)) * (white[i] * white[j] - (i == j))
-            for i in range(codec.size)
-            for j in range(i, codec.size)
+            codec.product_weight * (1 if i == j else math.sqrt(2)) * (paired[i] * paired[j] - (i == j))
+            for i in range(len(codec.paired))
+            for j in range(i, len(codec.paired))
         ]
-        rows.append((label, difference * codec.weights, np.array(products)))
+        rows.append((label, stretched, np.array(products)))
     if unit == "window":
         return [np.concatenate([own * (label == 0), own * (label == 1), products]) for label, own, products in rows]
     result = []
@@ -58,7 +66,7 @@ def test_vectors_equal_a_loops(make_toy_windows, toy_codec, unit):
 @pytest.mark.parametrize("unit", ["window", "subject"])
 def test_one_unit_more_moves_the_sum_by_a_clip_norm_at_most(make_toy_windows, toy_codec, unit):
     """Whatever a unit holds: extreme values, or some that are not finite at all."""
-    clip_norm = REACH * np.linalg.norm(toy_codec.weights)
+    clip_norm = clip_norm_of(toy_codec)
     windows = make_toy_windows()
     for value in (0.0, 1.0, 1e30, np.nan, np.inf):
         others = np.isin(windows.subjects, ["S2", "S3", "S4"])
@@ -77,60 +85,96 @@ def test_clipping_shortens_what_is_longer_and_nothing_else():
 
 
 def test_the_noise_is_the_promised_one(make_toy_windows, toy_codec, monkeypatch):
-    """What is released less what it is without noise, over the promised scale, is standard normal."""
+    """What is released less the sum of the clipped vectors, over the promised scale, is standard normal."""
     given = []
-    monkeypatch.setattr(releases, "_moments", lambda mean, *_: given.append(mean))
+    monkeypatch.setattr(releases, "_moments", lambda mean, variance, _: given.append((mean, variance)))
     windows = make_toy_windows()
-    release(windows, toy_codec, Promise(epsilon=math.inf, release_share=1.0))
     for _ in range(20):
         release(windows, toy_codec, ALONE)
-    _, counts = vectors(windows, toy_codec, "window")
-    scale = ALONE.release_noise_multiplier * REACH * np.linalg.norm(toy_codec.weights)
-    noise = (np.array(given[1:]) - given[0]) * counts / scale
-    assert kstest(noise.ravel(), "norm").pvalue > 1e-4
-    assert not np.array_equal(given[1], given[2])
+    means, variances = np.array(given).swapaxes(0, 1)
+    found, counts = vectors(windows, toy_codec, "window")
+    scale = ALONE.release_noise_multiplier * clip_norm_of(toy_codec)
+    restored = np.repeat([1 / toy_codec.shortened, 1], [2 * toy_codec.size, len(counts) - 2 * toy_codec.size])
+    noise = means * counts / restored - clipped(found, clip_norm_of(toy_codec)).sum(axis=0)
+    assert kstest((noise / scale).ravel(), "norm").pvalue > 1e-4
+    assert not np.array_equal(means[0], means[1])
+    np.testing.assert_allclose(variances, np.broadcast_to((restored * scale / counts) ** 2, variances.shape))
 
 
 @pytest.mark.parametrize("generator", ["released", "copula", "levels"])
-def test_without_noise_and_clipping_the_moments_are_the_windows_own(
-    make_toy_windows, toy_codec, generator, monkeypatch
-):
-    monkeypatch.setattr(releases, "REACH", 1e6)
+def test_without_privacy_the_moments_are_the_windows_own(make_toy_windows, toy_codec, generator):
+    """The covariance is that of the paired coordinates; how the others follow from them is what it was."""
     codec, windows = choose_codec(generator, toy_codec), make_toy_windows(people=10, each=20)
-    windows = windows[np.r_[: len(windows)]]
     labels = (np.arange(len(windows)) % 10 < 10 * STRESS_SHARE).astype(int)  # exactly in the public share
     windows = Windows(windows.values, labels, windows.subjects, windows.signals)
     found = release(windows, codec, Promise(epsilon=math.inf, release_share=1.0))
     means, covariance = moments_of(codec.encode(windows.values), windows.labels)
     np.testing.assert_allclose(found.means, means, atol=1e-9)
-    if generator == "levels":
-        covariance = codec.covariance  # public
-    scale = np.sqrt(np.diag(codec.covariance))
-    variances = np.linalg.eigvalsh(covariance / np.outer(scale, scale))
-    if variances.min() > releases.LEAST_VARIANCE:
-        np.testing.assert_allclose(found.covariance, covariance, atol=1e-9)
+    paired = codec.paired
+    known, own = (matrix[np.ix_(paired, paired)] for matrix in (codec.covariance, covariance))
+    white = power(known, -0.5) @ own @ power(known, -0.5)
+    if np.linalg.eigvalsh(white).min(initial=1) > releases.LEAST_VARIANCE:
+        np.testing.assert_allclose(found.covariance[np.ix_(paired, paired)], own, atol=1e-9)
+    slopes, slopes_known = (
+        np.linalg.solve(each[np.ix_(paired, paired)], each[paired]) for each in (found.covariance, codec.covariance)
+    )
+    np.testing.assert_allclose(slopes, slopes_known, atol=1e-7)
+    np.testing.assert_allclose(
+        found.covariance - found.covariance[:, paired] @ slopes,
+        codec.covariance - codec.covariance[:, paired] @ slopes_known,
+        atol=1e-7,
+    )
     assert np.linalg.eigvalsh(found.covariance).min() > 0
 
 
 def test_drowned_in_noise_the_moments_stay_as_known_beforehand(make_toy_windows, toy_codec):
+    """The means are then in doubt as much as before the release, and windows are drawn from all that they may be."""
     found = release(make_toy_windows(), toy_codec, Promise(epsilon=1e-3, release_share=1.0))
     spread = np.sqrt(np.diag(toy_codec.covariance))
-    # Twenty-four windows say nothing at this budget. To believe every released number would move means by hundreds.
-    assert np.abs((found.means - toy_codec.means) / spread).max() < 15
+    assert np.abs((found.means - toy_codec.means) / spread).max() < 0.1
+    others = np.setdiff1d(np.arange(toy_codec.size), toy_codec.paired)
+    expected = (1 + sum(toy_codec.doubt)) * np.diag(toy_codec.covariance)[others]
+    assert np.all(np.diag(found.covariance)[others] > 0.8 * expected)
     assert np.isfinite(found.covariance).all() and np.linalg.eigvalsh(found.covariance).min() > 0
 
 
+def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_codec):
+    """By the textbook: a normal vector with a known covariance, seen with noise through the stretch of one axis."""
+    rng, size = np.random.default_rng(0), toy_codec.size
+    released = rng.normal(size=(2, size))  # without stress and with
+    n_pairs = len(toy_codec.paired) * (len(toy_codec.paired) + 1) // 2
+    drowned = np.full(n_pairs, 1e12)
+    noise = np.concatenate([np.full(size, 0.3), np.full(size, 0.5), drowned])
+    found = releases._moments(np.concatenate([*released, 0 * drowned]), noise, toy_codec)
+    root, white = power(toy_codec.covariance, 0.5), power(toy_codec.covariance, -0.5)
+    axis = white @ (toy_codec.means[1] - toy_codec.means[0])
+    axis /= np.linalg.norm(axis)
+    seen = np.eye(size) + (STRESS_AXIS_WEIGHT - 1) * np.outer(axis, axis)
+    halves, doubt = [], 0
+    for sign, variance in zip((1, -1), toy_codec.doubt):
+        gain = variance * seen @ np.linalg.inv(variance * seen @ seen + (0.3 + 0.5) / 4 * np.eye(size))
+        halves.append(root @ gain @ (released[1] + sign * released[0]) / 2)
+        doubt += root @ (variance * np.eye(size) - variance * gain @ seen) @ root
+    np.testing.assert_allclose(found.means[0], toy_codec.means[0] + halves[0] - halves[1], atol=1e-9)
+    np.testing.assert_allclose(found.means[1], toy_codec.means[1] + halves[0] + halves[1], atol=1e-9)
+    # Products are drowned: but for the paired coordinates and what follows from them, only the doubt is new.
+    change = found.covariance - toy_codec.covariance - doubt
+    pairs = toy_codec.paired
+    slopes = np.linalg.solve(toy_codec.covariance[np.ix_(pairs, pairs)], toy_codec.covariance[pairs])
+    np.testing.assert_allclose(change, slopes.T @ change[np.ix_(pairs, pairs)] @ slopes, atol=1e-9)
+
+
 def test_belief_is_the_posterior_mean_of_normal_numbers():
-    """Of numbers whose variances are known up to a factor: close to what the true factor would give."""
+    """Of numbers of one unknown variance: close to what that variance would give."""
     rng = np.random.default_rng(0)
-    variances = rng.uniform(0.2, 2, 3000)
-    truth = rng.normal(0, np.sqrt(0.25 * variances))
-    noisy = truth + rng.normal(0, 0.6, 3000)
-    best = noisy * 0.25 * variances / (0.25 * variances + 0.36)
-    found = releases._believed(noisy, 0.36, variances)
+    truth = rng.normal(0, 0.5, 3000)
+    noise = rng.uniform(0.1, 0.7, 3000)
+    noisy = truth + rng.normal(0, np.sqrt(noise))
+    best = noisy * 0.25 / (0.25 + noise)
+    found = releases._believed(noisy, noise)
     errors = [np.mean((each - truth) ** 2) for each in (found, best, noisy, 0 * noisy)]
     assert errors[0] < 1.02 * errors[1] < min(errors[2:])
-    np.testing.assert_array_equal(releases._believed(noisy, 0.0, variances), noisy)
+    np.testing.assert_array_equal(releases._believed(noisy, 0 * noise), noisy)
 
 
 def test_moments_draw_what_they_say():

@@ -21,7 +21,7 @@ from wearsynth.windows import Windows, make_windows
 
 N_PEOPLE = 40  # simulated
 COHORT = 1000  # their seed: other people than those of the default recordings
-WEIGHTS = {"level": 1.0, "spread": 1.0, "above": 0.5, "below": 0.5, "slope": 0.5, "roughness": 1.0}
+DESCRIPTORS = ("level", "spread", "above", "below", "slope", "roughness")
 LEAST_SPREAD = 1e-3  # of a window's signal; below, there is no shape to speak of
 GRID = np.linspace(0, 1, 201)  # of quantiles
 FARTHEST = 4.0  # coordinate: a standard normal's one in 30,000
@@ -36,16 +36,23 @@ class Codec(Protocol):
         size: number of coordinates.
         means: (2, size), of the coordinates without stress and with.
         covariance: (size, size), within the classes.
-        weights: (size,), how much a release makes of each coordinate.
-        product_weight: how much it makes of the product of two of them; 0 if nothing.
+        doubt: variances of how far real people's means may lie from these, of what both classes have in common and of
+            half their difference, where the covariance within the classes is 1.
+        paired: (n_paired,), numbers of the coordinates whose products a release tells as well.
+        product_weight: how much a release makes of a product, where it makes 1 of a coordinate.
+        reach: length at which a release clips a unit's vector, over the root of `size`.
+        shortened: what clipping leaves of a typical vector's length.
     """
 
     signals: tuple[str, ...]
     size: int
     means: np.ndarray
     covariance: np.ndarray
-    weights: np.ndarray
+    doubt: tuple[float, float]
+    paired: np.ndarray
     product_weight: float
+    reach: float
+    shortened: float
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Values (n, window_seconds, n_signals) in [0, 1] -> coordinates (n, size)."""
@@ -55,7 +62,7 @@ class Codec(Protocol):
 
 
 def describe(values: np.ndarray) -> np.ndarray:
-    """Describes each signal of each window, by `WEIGHTS`' names.
+    """Describes each signal of each window, by `DESCRIPTORS`' names.
 
     Returns:
         (n, n_signals, 6): mean; logarithm of the standard deviation; logarithms of the reach above and below the mean,
@@ -86,7 +93,12 @@ class SimulatedPeople:
     means: np.ndarray
     covariance: np.ndarray
 
-    product_weight: ClassVar[float] = 0.025
+    # By the order of magnitude of S2-S6. Nearly every vector is longer than it may be, and so much alike in length that
+    # a tight bound loses little and takes off much of the noise.
+    doubt: ClassVar[tuple[float, float]] = (0.4, 0.08)
+    product_weight: ClassVar[float] = 0.3
+    reach: ClassVar[float] = 0.8
+    shortened: ClassVar[float] = 0.53
 
     @classmethod
     def simulate(
@@ -119,8 +131,9 @@ class SimulatedPeople:
         return self.quantiles.shape[1]
 
     @property
-    def weights(self) -> np.ndarray:
-        return np.tile(list(WEIGHTS.values()), len(self.signals))
+    def paired(self) -> np.ndarray:
+        """The levels: more numbers would each be told with more noise."""
+        return np.arange(0, self.size, len(DESCRIPTORS))
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Values (n, window_seconds, n_signals) -> coordinates (n, size)."""
@@ -175,7 +188,10 @@ class Plain:
     signals: tuple[str, ...]
     window_seconds: int
 
-    product_weight: ClassVar[float] = 0.0
+    doubt: ClassVar[tuple[float, float]] = (2.0, 2.0)
+    product_weight: ClassVar[float] = 0.1
+    reach: ClassVar[float] = 1.5
+    shortened: ClassVar[float] = 1.0
     variance: ClassVar[float] = 1.0  # of each coordinate; public
 
     @property
@@ -191,14 +207,15 @@ class Plain:
         return self.variance * np.eye(self.size)
 
     @property
-    def weights(self) -> np.ndarray:
-        return np.ones(self.size)
+    def paired(self) -> np.ndarray:
+        return np.zeros(0, int)
 
 
 class Levels(Plain):
     """A window is its signals' levels and white noise, and nothing else: a baseline."""
 
     variance = 0.25
+    reach = 2.2  # of coordinates in units of half as much
     UNIT, NOISE = 0.2, 0.05  # public: a coordinate of 1, and the standard deviation of the seconds about a level
 
     def encode(self, values: np.ndarray) -> np.ndarray:
@@ -215,11 +232,13 @@ class Copula(Plain):
     Level, slope, spread and autocorrelation are brought to the whole line of numbers, and joined by a Gaussian copula.
     """
 
-    product_weight = 0.1
-
     @property
     def size(self) -> int:
         return 4 * len(self.signals)
+
+    @property
+    def paired(self) -> np.ndarray:
+        return np.arange(self.size)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         values, time = values.astype(float), self._time()

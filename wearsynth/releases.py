@@ -1,8 +1,8 @@
 """What is released once: noised means of bounded features of windows or of people, and what follows from them.
 
 A release pays once, however long a generator then uses it. Each unit gives one vector: how its windows' coordinates
-differ from those of simulated people, in each class, and how the products of two such differences do. Vectors are
-clipped, added up and noised. What the noise leaves in doubt stays as it is in simulated people: that costs nothing.
+differ from what is known beforehand, in each class, and how the products of some of these differences do. Vectors are
+clipped, added up and noised. What the noise leaves in doubt is drawn from what is known beforehand: that costs nothing.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,9 @@ from wearsynth.dpsgd import normal
 from wearsynth.privacy import Promise
 from wearsynth.windows import STRESS_SHARE, Windows
 
-REACH = 1.4  # length at which a unit's vector is clipped, over the length of the codec's weights
+STRESS_AXIS_WEIGHT = 6.0  # of the axis that tells stress in simulated people; every other axis counts once
 LEAST_VARIANCE = 0.05  # in any direction, of the covariance on the scale of the one known beforehand
-CANDIDATES = np.append(
-    0.0, np.geomspace(1e-4, 10, 100)
-)  # variances of the differences between real and simulated people
+CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of what products differ by
 
 
 @dataclass(frozen=True)
@@ -49,12 +47,19 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
         rng: for tests; noise from a seed protects nobody.
     """
     vectors, counts = _vectors(windows, codec, promise.unit)
-    clip_norm = REACH * np.linalg.norm(codec.weights)
+    if not promise.private:  # no noise, and so no need to bound what a unit adds
+        return _moments(vectors.sum(axis=0) / counts, 0 / counts, codec)
+    clip_norm = clip_norm_of(codec)
     noise_scale = promise.release_noise_multiplier * clip_norm
-    total = clipped(vectors, clip_norm).sum(axis=0)
-    if noise_scale:
-        total += noise_scale * normal(len(total), rng)
-    return _moments(total / counts, (noise_scale / counts) ** 2, codec)
+    total = clipped(vectors, clip_norm).sum(axis=0) + noise_scale * normal(vectors.shape[1], rng)
+    # The means get back what clipping takes. Products do not: those of few people are not to count for more.
+    restored = np.where(np.arange(len(total)) < 2 * codec.size, 1 / codec.shortened, 1)
+    return _moments(restored * total / counts, (restored * noise_scale / counts) ** 2, codec)
+
+
+def clip_norm_of(codec: Codec) -> float:
+    """Length at which a unit's vector is clipped; public."""
+    return codec.reach * np.sqrt(codec.size)
 
 
 def clipped(vectors: np.ndarray, clip_norm: float) -> np.ndarray:
@@ -68,27 +73,20 @@ def _vectors(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.
     """Each unit's vector, and for each of its entries by how many units the sum is to be divided; all public."""
     differences = codec.encode(windows.values) - codec.means[windows.labels]
     stressed = windows.labels[:, None] == 1
-    first, second, doubled = _pairs(codec)
-    # On axes on which simulated people have a covariance of 1, so that noise is small in every direction.
-    white = differences @ _power(codec.covariance, -0.5)
-    products = codec.product_weight * doubled * (white[:, first] * white[:, second] - (first == second))
-    differences *= codec.weights
-    size = differences.shape[1]
+    first, second, weights = _pairs(codec)
+    of_pairs = differences[:, codec.paired] @ _power(_paired_covariance(codec), -0.5)
+    products = weights * (of_pairs[:, first] * of_pairs[:, second] - (first == second))
+    stretched = differences @ _power(codec.covariance, -0.5) @ _stretch(codec, STRESS_AXIS_WEIGHT)
     if unit == "window":
-        counts = len(windows) * np.repeat([1 - STRESS_SHARE, STRESS_SHARE, 1], [size, size, len(first)])
-        return np.hstack([differences * ~stressed, differences * stressed, products]), counts
+        counts = len(windows) * np.repeat([1 - STRESS_SHARE, STRESS_SHARE, 1], [codec.size, codec.size, len(first)])
+        return np.hstack([stretched * ~stressed, stretched * stressed, products]), counts
     rows = []
     for person in np.unique(windows.subjects):
         own = windows.subjects == person
         # Class by class, and not by a matrix: nothing times what is infinite in somebody else would not be nothing.
-        rows.append(
-            [
-                _mean(differences[own & ~stressed[:, 0]]),
-                _mean(differences[own & stressed[:, 0]]),
-                _mean(products[own]),
-            ]
-        )
-    vectors = np.array([np.concatenate(row) for row in rows])
+        parts = stretched[own & ~stressed[:, 0]], stretched[own & stressed[:, 0]], products[own]
+        rows.append(np.concatenate([_mean(part) for part in parts]))
+    vectors = np.array(rows)
     return vectors, np.full(vectors.shape[1], len(vectors))
 
 
@@ -98,60 +96,83 @@ def _mean(rows: np.ndarray) -> np.ndarray:
 
 
 def _pairs(codec: Codec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows and columns of a symmetric matrix's upper half, and what lets its entries count as often as in the whole."""
-    if codec.product_weight == 0:
-        return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
-    first, second = np.triu_indices(len(codec.weights))
-    return first, second, np.where(first == second, 1, np.sqrt(2))
+    """Rows and columns of a symmetric matrix's upper half, and the weights of its entries.
+
+    Those off the diagonal stand for two, which their weight makes up for.
+    """
+    first, second = np.triu_indices(len(codec.paired))
+    return first, second, codec.product_weight * np.where(first == second, 1, np.sqrt(2))
+
+
+def _paired_covariance(codec: Codec) -> np.ndarray:
+    return codec.covariance[np.ix_(codec.paired, codec.paired)]
+
+
+def _stretch(codec: Codec, factor: float) -> np.ndarray:
+    """Matrix (size, size) that stretches one axis: that on which the classes known beforehand differ.
+
+    Axes are those on which coordinates have a covariance of 1. There, noise is alike in every direction, but an error
+    along this axis moves the line between stress and the rest.
+    """
+    contrast = (codec.means[1] - codec.means[0]) @ _power(codec.covariance, -0.5)
+    axis = contrast / max(np.linalg.norm(contrast), 1e-9)
+    return np.eye(codec.size) + (factor - 1) * np.outer(axis, axis)
 
 
 def _moments(mean: np.ndarray, noise: np.ndarray, codec: Codec) -> Moments:
     """Turns the released mean of the vectors, with its noise's variance, into moments; reads nothing private."""
-    size, weights = len(codec.weights), codec.weights
-    released, noises = (np.split(each, [size, 2 * size]) for each in (mean, noise))
-    # What both classes have in common, and what stress makes of it, may lie differently far from simulated people.
-    variances, directions = np.linalg.eigh(codec.covariance * np.outer(weights, weights))
-    of_mean = (noises[0][0] + noises[1][0]) / 4
-    common, contrast = (
-        directions @ _believed(directions.T @ (released[1] + sign * released[0]) / 2, of_mean, variances) / weights
-        for sign in (1, -1)
-    )
+    released, noises = (np.split(each, [codec.size, 2 * codec.size]) for each in (mean, noise))
+    shrunk, root = _stretch(codec, 1 / STRESS_AXIS_WEIGHT), _power(codec.covariance, 0.5)
+    # The noise of the sum of both classes' means, and of their difference, has the same variance on each axis.
+    noise_covariance = (noises[0][0] + noises[1][0]) / 4 * shrunk @ shrunk
+    shifts, in_doubt = [], np.zeros_like(codec.covariance)
+    for sign, variance in zip((1, -1), codec.doubt):
+        kept = variance * np.linalg.inv(variance * np.eye(codec.size) + noise_covariance)
+        shifts.append((released[1] + sign * released[0]) / 2 @ shrunk @ kept @ root)
+        in_doubt += root @ (variance * (np.eye(codec.size) - kept)) @ root
+    common, contrast = shifts
     shifts = np.stack([common - contrast, common + contrast])
-    first, second, doubled = _pairs(codec)
-    if len(first) == 0:
-        return Moments(codec.means + shifts, codec.covariance)
-    # Products were of differences from simulated people's means: the shifts' own part goes.
-    moved = np.sqrt([1 - STRESS_SHARE, STRESS_SHARE])[:, None] * shifts @ _power(codec.covariance, -0.5)
-    white = np.eye(size)
+    covariance = _with_paired(codec, _paired(released[2], noises[2], shifts, codec))
+    # Windows are drawn from all that means may be, and not as if the released ones were the true ones.
+    return Moments(codec.means + shifts, covariance + in_doubt)
+
+
+def _paired(released: np.ndarray, noise: np.ndarray, shifts: np.ndarray, codec: Codec) -> np.ndarray:
+    """Covariance of the paired coordinates, from the released mean of their products."""
+    known = _paired_covariance(codec)
+    first, second, weights = _pairs(codec)
+    # Products were of differences from the means known beforehand: the shifts' own part goes.
+    moved = np.sqrt([1 - STRESS_SHARE, STRESS_SHARE])[:, None] * shifts[:, codec.paired] @ _power(known, -0.5)
+    white = np.eye(len(known))
     for chosen in (first == second, first != second):
-        scale, pair = codec.product_weight * doubled[chosen], (first[chosen], second[chosen])
-        white[pair] += _believed(released[2][chosen] - scale * (moved.T @ moved)[pair], noises[2][0], scale**2) / scale
+        pair = first[chosen], second[chosen]
+        found = released[chosen] / weights[chosen] - (moved.T @ moved)[pair]
+        white[pair] += _believed(found, noise[chosen] / weights[chosen] ** 2)
     white = np.triu(white) + np.triu(white, 1).T
-    root = _power(codec.covariance, 0.5)
-    return Moments(codec.means + shifts, root @ _positive(white) @ root)
+    variances, directions = np.linalg.eigh(white)
+    root = _power(known, 0.5)
+    return root @ (directions * np.maximum(variances, LEAST_VARIANCE) @ directions.T) @ root
 
 
-def _believed(released: np.ndarray, noise: float, variances: np.ndarray) -> np.ndarray:
-    """What to believe of noisy numbers that are normal about 0, with variances known up to a common factor.
+def _with_paired(codec: Codec, paired: np.ndarray) -> np.ndarray:
+    """The covariance known beforehand, with another one of the paired coordinates.
 
-    The factor is the most likely one; then each number is brought towards 0 by the noise's share in its variance.
+    How the other coordinates follow from these, and by how much they do not, stays as it was.
     """
-    if noise == 0:
+    slopes = codec.covariance[:, codec.paired] @ np.linalg.inv(_paired_covariance(codec))
+    return codec.covariance + slopes @ (paired - _paired_covariance(codec)) @ slopes.T
+
+
+def _believed(released: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """What to believe of noisy numbers that are normal about 0 with one variance: the most likely one."""
+    if not noise.any():
         return released
-    variances = np.maximum(variances, 0)
-    candidates = CANDIDATES[:, None] * variances + noise
-    likelihoods = -np.sum(np.log(candidates) + released**2 / candidates, axis=1)
-    believed = CANDIDATES[likelihoods.argmax()] * variances
-    return released * believed / (believed + noise)
+    likelihoods = -np.sum(np.log(CANDIDATES[:, None] + noise) + released**2 / (CANDIDATES[:, None] + noise), axis=1)
+    variance = CANDIDATES[likelihoods.argmax()]
+    return released * variance / (variance + noise)
 
 
 def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
     """A power of a symmetric matrix without variances of 0."""
     variances, directions = np.linalg.eigh(matrix)
     return directions * variances**exponent @ directions.T
-
-
-def _positive(matrix: np.ndarray) -> np.ndarray:
-    """The symmetric matrix, with no variance below the least one."""
-    variances, directions = np.linalg.eigh(matrix)
-    return directions * np.maximum(variances, LEAST_VARIANCE) @ directions.T
