@@ -215,7 +215,7 @@ class Levels(Plain):
     """A window is its signals' levels and white noise, and nothing else: a baseline."""
 
     variance = 0.25
-    reach = 2.2  # of coordinates in units of half as much
+    reach = 2.2  # levels lie up to 0.5 from the middle: five times the spread within a class
     UNIT, NOISE = 0.2, 0.05  # public: a coordinate of 1, and the standard deviation of the seconds about a level
 
     def encode(self, values: np.ndarray) -> np.ndarray:

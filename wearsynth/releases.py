@@ -48,13 +48,13 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
     """
     vectors, counts = _vectors(windows, codec, promise.unit)
     if not promise.private:  # no noise, and so no need to bound what a unit adds
-        return _moments(vectors.sum(axis=0) / counts, 0 / counts, codec)
+        return _moments(vectors.sum(axis=0) / counts, np.zeros(len(counts)), 1.0, codec)
+    if promise.release_share == 0:
+        raise ValueError("release_share=0: expected a promise that pays for a release")
     clip_norm = clip_norm_of(codec)
     noise_scale = promise.release_noise_multiplier * clip_norm
     total = clipped(vectors, clip_norm).sum(axis=0) + noise_scale * normal(vectors.shape[1], rng)
-    # The means get back what clipping takes. Products do not: those of few people are not to count for more.
-    restored = np.where(np.arange(len(total)) < 2 * codec.size, 1 / codec.shortened, 1)
-    return _moments(restored * total / counts, (restored * noise_scale / counts) ** 2, codec)
+    return _moments(total / counts, (noise_scale / counts) ** 2, codec.shortened, codec)
 
 
 def clip_norm_of(codec: Codec) -> float:
@@ -70,7 +70,7 @@ def clipped(vectors: np.ndarray, clip_norm: float) -> np.ndarray:
 
 
 def _vectors(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """Each unit's vector, and for each of its entries by how many units the sum is to be divided; all public."""
+    """Each unit's vector, which is private, and for each entry the public number that the sum is to be divided by."""
     differences = codec.encode(windows.values) - codec.means[windows.labels]
     stressed = windows.labels[:, None] == 1
     first, second, weights = _pairs(codec)
@@ -119,35 +119,50 @@ def _stretch(codec: Codec, factor: float) -> np.ndarray:
     return np.eye(codec.size) + (factor - 1) * np.outer(axis, axis)
 
 
-def _moments(mean: np.ndarray, noise: np.ndarray, codec: Codec) -> Moments:
-    """Turns the released mean of the vectors, with its noise's variance, into moments; reads nothing private."""
-    released, noises = (np.split(each, [codec.size, 2 * codec.size]) for each in (mean, noise))
-    shrunk, root = _stretch(codec, 1 / STRESS_AXIS_WEIGHT), _power(codec.covariance, 0.5)
-    # The noise of the sum of both classes' means, and of their difference, has the same variance on each axis.
-    noise_covariance = (noises[0][0] + noises[1][0]) / 4 * shrunk @ shrunk
-    shifts, in_doubt = [], np.zeros_like(codec.covariance)
-    for sign, variance in zip((1, -1), codec.doubt):
-        kept = variance * np.linalg.inv(variance * np.eye(codec.size) + noise_covariance)
-        shifts.append((released[1] + sign * released[0]) / 2 @ shrunk @ kept @ root)
-        in_doubt += root @ (variance * (np.eye(codec.size) - kept)) @ root
-    common, contrast = shifts
-    shifts = np.stack([common - contrast, common + contrast])
-    covariance = _with_paired(codec, _paired(released[2], noises[2], shifts, codec))
-    # Windows are drawn from all that means may be, and not as if the released ones were the true ones.
-    return Moments(codec.means + shifts, covariance + in_doubt)
+def _moments(mean: np.ndarray, variances: np.ndarray, kept: float, codec: Codec) -> Moments:
+    """Turns the released mean of the vectors into moments; reads nothing private.
+
+    Args:
+        mean: with noise of `variances`.
+        variances: of each entry's noise.
+        kept: what clipping has left of a typical vector.
+    """
+    released, noises = (np.split(each, [codec.size, 2 * codec.size]) for each in (mean, variances))
+    back, root = _stretch(codec, 1 / STRESS_AXIS_WEIGHT), _power(codec.covariance, 0.5)
+    # Both classes' means at once: what one of them tells of what both have in common, it tells of the other.
+    seen = np.concatenate(released[:2]) / kept @ np.kron(np.eye(2), back)
+    noise = np.kron(np.diag([noises[0][0], noises[1][0]]) / kept**2, back @ back)
+    common, contrast = codec.doubt
+    between = np.array([[common + contrast, common - contrast], [common - contrast, common + contrast]])
+    prior = np.kron(between, np.eye(codec.size))
+    gain = prior @ np.linalg.inv(prior + noise)
+    shifts = (gain @ seen).reshape(2, codec.size) @ root
+    posterior = (prior - gain @ prior).reshape(2, codec.size, 2, codec.size)
+    # Windows are drawn from all that means may be, and not as if the likeliest were the true ones.
+    in_doubt = root @ ((1 - STRESS_SHARE) * posterior[0, :, 0] + STRESS_SHARE * posterior[1, :, 1]) @ root
+    paired = _paired(released[2], noises[2], kept, shifts, in_doubt, codec)
+    return Moments(codec.means + shifts, _with_paired(codec, paired) + in_doubt)
 
 
-def _paired(released: np.ndarray, noise: np.ndarray, shifts: np.ndarray, codec: Codec) -> np.ndarray:
-    """Covariance of the paired coordinates, from the released mean of their products."""
+def _paired(
+    released: np.ndarray, variances: np.ndarray, kept: float, shifts: np.ndarray, in_doubt: np.ndarray, codec: Codec
+) -> np.ndarray:
+    """Covariance of the paired coordinates, from the released mean of their products.
+
+    It does not get back what clipping takes, unlike the means: what is known beforehand is to count for half of it.
+    """
     known = _paired_covariance(codec)
     first, second, weights = _pairs(codec)
-    # Products were of differences from the means known beforehand: the shifts' own part goes.
-    moved = np.sqrt([1 - STRESS_SHARE, STRESS_SHARE])[:, None] * shifts[:, codec.paired] @ _power(known, -0.5)
+    # Products were of differences from the means known beforehand: the part of the means' own shift goes.
+    moved = np.sqrt([1 - STRESS_SHARE, STRESS_SHARE])[:, None] * shifts[:, codec.paired]
+    squares = moved.T @ moved + in_doubt[np.ix_(codec.paired, codec.paired)]
+    squares = kept * _power(known, -0.5) @ squares @ _power(known, -0.5)
     white = np.eye(len(known))
     for chosen in (first == second, first != second):
         pair = first[chosen], second[chosen]
-        found = released[chosen] / weights[chosen] - (moved.T @ moved)[pair]
-        white[pair] += _believed(found, noise[chosen] / weights[chosen] ** 2)
+        white[pair] += _believed(
+            released[chosen] / weights[chosen] - squares[pair], variances[chosen] / weights[chosen] ** 2
+        )
     white = np.triu(white) + np.triu(white, 1).T
     variances, directions = np.linalg.eigh(white)
     root = _power(known, 0.5)
@@ -163,13 +178,16 @@ def _with_paired(codec: Codec, paired: np.ndarray) -> np.ndarray:
     return codec.covariance + slopes @ (paired - _paired_covariance(codec)) @ slopes.T
 
 
-def _believed(released: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """What to believe of noisy numbers that are normal about 0 with one variance: the most likely one."""
-    if not noise.any():
+def _believed(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Posterior means of numbers that are normal about 0, seen with noise of `variances`.
+
+    Their own variance, which they have in common, is the likeliest of CANDIDATES.
+    """
+    if not variances.any():
         return released
-    likelihoods = -np.sum(np.log(CANDIDATES[:, None] + noise) + released**2 / (CANDIDATES[:, None] + noise), axis=1)
-    variance = CANDIDATES[likelihoods.argmax()]
-    return released * variance / (variance + noise)
+    seen = CANDIDATES[:, None] + variances
+    variance = CANDIDATES[np.argmin(np.sum(np.log(seen) + released**2 / seen, axis=1))]
+    return released * variance / (variance + variances)
 
 
 def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
