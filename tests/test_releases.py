@@ -172,7 +172,7 @@ def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_code
 class AsTheyAre:
     """A codec whose coordinates are the values of windows of one second."""
 
-    size, doubt, product_weight, reach, shortened = 12, (0.4, 0.08), 0.3, 2.0, 0.8
+    size, doubt, product_weight, reach, shortened = 12, (0.4, 0.08), 0.3, 1.6, 0.65
     paired, covariance = np.arange(4), np.eye(12)
     means = np.stack([np.zeros(12), np.eye(12)[0]])
 
@@ -189,6 +189,7 @@ def test_with_little_noise_moments_come_close_to_the_windows_own(unit):
     labels = (np.arange(len(subjects)) % 10 < 10 * STRESS_SHARE).astype(int)
     moved = rng.normal(0, 0.5, (2, 12))
     moved[:, 0] = 0.3, -0.4  # on the axis that is stretched
+    moved[:, 1] = 1.5, 1.3  # so far that its square, were it left in the products or taken off too often, would show
     # A person's windows are all alike but for the class: then both units have vectors of much the same length.
     own = np.repeat(rng.normal(size=(n_people, 12)), 10, axis=0)
     values = (codec.means + moved)[labels] + own
