@@ -200,7 +200,8 @@ def test_with_little_noise_moments_come_close_to_the_windows_own(unit):
         ours, theirs = shift[:, chosen].ravel(), moved[:, chosen].ravel()
         assert 0.7 < ours @ theirs / (theirs @ theirs) < 1.3
     variances = np.linalg.eigvalsh(found.covariance[:4, :4])
-    assert variances.min() > 0.7 and variances.max() < 1.4
+    # Taken off in full it would leave 0.05 and 0.33; left in, 2.2 and more.
+    assert variances.min() > 0.45 and variances.max() < 1.5
 
 
 def test_belief_is_the_posterior_mean_of_normal_numbers():
