@@ -436,7 +436,8 @@ def _epsilon_axis(ax: Axes, epsilons: pd.Series) -> None:
         ax.set_xticks([])
         return
     ax.set(xscale="log", xlim=(epsilons.min() / 1.8, epsilons.max() * 1.8))
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    wide = epsilons.max() > 1000 * epsilons.min()  # more numbers would be written over each other
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_locator(NullLocator())
 
