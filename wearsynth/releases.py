@@ -152,11 +152,12 @@ def _paired(
     It does not get back what clipping takes, unlike the means: what is known beforehand is to count for half of it.
     """
     known = _paired_covariance(codec)
+    root, whitening = _power(known, 0.5), _power(known, -0.5)
     first, second, weights = _pairs(codec)
     # Products were of differences from the means known beforehand: the part of the means' own shift goes.
     moved = np.sqrt([1 - STRESS_SHARE, STRESS_SHARE])[:, None] * shifts[:, codec.paired]
     squares = moved.T @ moved + in_doubt[np.ix_(codec.paired, codec.paired)]
-    squares = kept * _power(known, -0.5) @ squares @ _power(known, -0.5)
+    squares = kept * whitening @ squares @ whitening
     white = np.eye(len(known))
     for chosen in (first == second, first != second):
         pair = first[chosen], second[chosen]
@@ -164,9 +165,8 @@ def _paired(
             released[chosen] / weights[chosen] - squares[pair], variances[chosen] / weights[chosen] ** 2
         )
     white = np.triu(white) + np.triu(white, 1).T
-    variances, directions = np.linalg.eigh(white)
-    root = _power(known, 0.5)
-    return root @ (directions * np.maximum(variances, LEAST_VARIANCE) @ directions.T) @ root
+    along, directions = np.linalg.eigh(white)
+    return root @ (directions * np.maximum(along, LEAST_VARIANCE) @ directions.T) @ root
 
 
 def _with_paired(codec: Codec, paired: np.ndarray) -> np.ndarray:
