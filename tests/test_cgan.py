@@ -27,7 +27,7 @@ SECONDS, SIGNALS = 16, ("EDA", "HR")
 @pytest.fixture
 def untrained(toy_codec):
     tf.keras.utils.set_random_seed(0)
-    return Generator(toy_codec, Moments(toy_codec.means, toy_codec.covariance), build_network(toy_codec))
+    return Generator(toy_codec, Moments(toy_codec.means, toy_codec.covariances), build_network(toy_codec))
 
 
 def with_noise(promise, noise_multiplier):

@@ -325,8 +325,8 @@ def everything_trained(table, trainings, cache):
         cgan.train(seen, promise, codec, seed=0, noise_seed=7).generator for seen in (windows.without(PERSON), windows)
     )
     learned = {
-        ("generator", "tstr"): [*blind.network.get_weights(), blind.moments.means, blind.moments.covariance],
-        ("generator", "tstr_leaky"): [*shared.network.get_weights(), shared.moments.means, shared.moments.covariance],
+        ("generator", "tstr"): [*blind.network.get_weights(), blind.moments.means, blind.moments.covariances],
+        ("generator", "tstr_leaky"): [*shared.network.get_weights(), shared.moments.means, shared.moments.covariances],
     }
     folds = Folds(windows, test, {PERSON: blind.sample(60, seed=1)}, shared.sample(60, seed=1))
     for protocol in TRAINED_APART:

@@ -178,7 +178,7 @@ class Training:
         """Writes moments, weights and description into `folder`; the codec has a file of its own."""
         moments, network = self.generator.moments, self.generator.network
         with replacing(folder / "moments.npz") as draft:
-            np.savez(draft, means=moments.means, covariance=moments.covariance)
+            np.savez(draft, means=moments.means, covariances=moments.covariances)
         if network is not None:
             with replacing(folder / "network.weights.h5") as draft:
                 network.save_weights(draft)
@@ -194,7 +194,7 @@ class Training:
             network = recipe_for(codec).network(codec)
             network.load_weights(folder / "network.weights.h5")
         with np.load(folder / "moments.npz") as stored:
-            generator = Generator(codec, Moments(stored["means"], stored["covariance"]), network)
+            generator = Generator(codec, Moments(stored["means"], stored["covariances"]), network)
         return cls(generator, description["steps"], description["seeded"], np.array(description["fake_loss"]))
 
 
@@ -260,7 +260,7 @@ def train(
         noise_seed = seed
     rng = None if noise_seed is None else np.random.default_rng(noise_seed)
     seeded = noise_seed is not None
-    known = Moments(codec.means, codec.covariance)
+    known = Moments(codec.means, codec.covariances)
     moments = release(windows, codec, promise, rng) if promise.release_share else known
     if promise.training_steps == 0:
         return Training(Generator(codec, moments, None), 0, seeded, np.zeros(0))
@@ -297,7 +297,7 @@ class _PublicHalf:
         self.discriminator_optimizer = tf.keras.optimizers.Adam(recipe.discriminator_rate)
         self.average = [tf.Variable(weight, trainable=False) for weight in generator.network.weights]
         self.means = tf.constant(generator.moments.means, tf.float32)
-        self.factor = tf.constant(generator.moments.factor, tf.float32)
+        self.factors = tf.constant(generator.moments.factors, tf.float32)
 
     @tf.function
     def step(self, real_half: list[tf.Tensor]) -> tf.Tensor:
@@ -331,7 +331,8 @@ class _PublicHalf:
         recipe, codec = self.recipe, self.generator.codec
         noise = tf.random.normal((recipe.n_fake, codec.size))
         label = tf.cast(tf.random.uniform((recipe.n_fake, 1)) < STRESS_SHARE, tf.float32)
-        from_moments = label * self.means[1] + (1 - label) * self.means[0] + noise @ tf.transpose(self.factor)
+        of_class = self.means[:, None] + tf.einsum("nj,cij->cni", noise, self.factors)
+        from_moments = tf.where(label == 1, of_class[1], of_class[0])
         fake = recipe.seen(codec, from_moments + self.generator.network([noise, label]), label)
         return fake + tf.random.normal(fake.shape, stddev=recipe.instance_noise)
 

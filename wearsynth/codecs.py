@@ -35,7 +35,7 @@ class Codec(Protocol):
         signals: the n_signals names.
         size: number of coordinates.
         means: (2, size), of the coordinates without stress and with.
-        covariance: (size, size), within the classes.
+        covariances: (2, size, size), within each class.
         doubt: variances of how far real people's means may lie from these, of what both classes have in common and of
             half their difference, where the covariance within the classes is 1.
         paired: (n_paired,), numbers of the coordinates whose products a release tells as well.
@@ -47,7 +47,7 @@ class Codec(Protocol):
     signals: tuple[str, ...]
     size: int
     means: np.ndarray
-    covariance: np.ndarray
+    covariances: np.ndarray
     doubt: tuple[float, float]
     paired: np.ndarray
     product_weight: float
@@ -84,14 +84,14 @@ class SimulatedPeople:
         quantiles: (len(GRID), size) of the descriptors.
         shapes: (n_shapes, window_seconds, n_signals), windows of mean 0 and, unless they are flat, spread 1.
         means: (2, size)
-        covariance: (size, size), within the classes.
+        covariances: (2, size, size), within each class.
     """
 
     signals: tuple[str, ...]
     quantiles: np.ndarray
     shapes: np.ndarray
     means: np.ndarray
-    covariance: np.ndarray
+    covariances: np.ndarray
 
     # By the order of magnitude of S2-S6. Nearly every vector is longer than it may be, and so much alike in length that
     # a tight bound loses little and takes off much of the noise.
@@ -119,8 +119,8 @@ class SimulatedPeople:
         # Steps as small as these keep the quantiles of a descriptor apart that has the same value again and again.
         quantiles = np.quantile(descriptors, GRID, axis=0) + 1e-6 * GRID[:, None]
         plain = cls(windows.signals, quantiles, shapes, np.zeros(0), np.zeros(0))
-        means, covariance = moments_of(plain.encode(values), windows.labels)
-        return cls(windows.signals, quantiles, shapes, means, covariance)
+        means, covariances = moments_of(plain.encode(values), windows.labels)
+        return cls(windows.signals, quantiles, shapes, means, covariances)
 
     @property
     def window_seconds(self) -> int:
@@ -203,8 +203,8 @@ class Plain:
         return np.zeros((2, self.size))
 
     @property
-    def covariance(self) -> np.ndarray:
-        return self.variance * np.eye(self.size)
+    def covariances(self) -> np.ndarray:
+        return self.variance * np.stack([np.eye(self.size)] * 2)
 
     @property
     def paired(self) -> np.ndarray:
@@ -294,10 +294,9 @@ def choose_codec(generator: str, people: SimulatedPeople) -> Codec:
 
 
 def moments_of(coordinates: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of both classes (2, size), and the covariance within them (size, size)."""
-    means = np.stack([coordinates[labels == label].mean(axis=0) for label in (0, 1)])
-    within = coordinates - means[labels]
-    return means, within.T @ within / len(within)
+    """Means of both classes (2, size), and the covariance within each (2, size, size)."""
+    classes = [coordinates[labels == label] for label in (0, 1)]
+    return np.stack([each.mean(axis=0) for each in classes]), np.stack([np.cov(each.T, bias=True) for each in classes])
 
 
 _NORMAL = ndtri(np.clip(GRID, 0.002, 0.998))

@@ -21,20 +21,20 @@ CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of what pr
 
 @dataclass(frozen=True)
 class Moments:
-    """Means of both classes' coordinates (2, size), without stress and with, and their covariance (size, size)."""
+    """Means of both classes' coordinates (2, size), without stress and with, and their covariances (2, size, size)."""
 
     means: np.ndarray
-    covariance: np.ndarray
+    covariances: np.ndarray
 
     @property
-    def factor(self) -> np.ndarray:
-        """Matrix (size, size) that turns independent standard normal numbers into ones of this covariance."""
-        variances, directions = np.linalg.eigh(self.covariance)
-        return directions * np.sqrt(np.maximum(variances, 0))
+    def factors(self) -> np.ndarray:
+        """Matrices (2, size, size) that turn independent standard normal numbers into ones of these covariances."""
+        variances, directions = np.linalg.eigh(self.covariances)
+        return directions * np.sqrt(np.maximum(variances, 0))[:, None]
 
     def __call__(self, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Standard normal noise (n, size), labels (n,) -> coordinates (n, size)."""
-        return self.means[labels] + noise @ self.factor.T
+        return self.means[labels] + np.einsum("nij,nj->ni", self.factors[labels], noise)
 
 
 def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Generator | None = None) -> Moments:
@@ -74,18 +74,19 @@ def _vectors(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.
     differences = codec.encode(windows.values) - codec.means[windows.labels]
     stressed = windows.labels[:, None] == 1
     first, second, weights = _pairs(codec)
-    of_pairs = differences[:, codec.paired] @ _power(_paired_covariance(codec), -0.5)
-    products = weights * (of_pairs[:, first] * of_pairs[:, second] - (first == second))
-    stretched = differences @ _power(codec.covariance, -0.5) @ _stretch(codec, STRESS_AXIS_WEIGHT)
+    of_pairs = differences[:, codec.paired] @ _power(_paired(_within(codec), codec), -0.5)
+    expected = _known_products(codec)[windows.labels]
+    products = weights * (of_pairs[:, first] * of_pairs[:, second] - expected[:, first, second])
+    stretched = differences @ _power(_within(codec), -0.5) @ _stretch(codec, STRESS_AXIS_WEIGHT)
+    told = np.hstack([stretched, products])
     if unit == "window":
-        counts = len(windows) * np.repeat([1 - STRESS_SHARE, STRESS_SHARE, 1], [codec.size, codec.size, len(first)])
-        return np.hstack([stretched * ~stressed, stretched * stressed, products]), counts
+        counts = len(windows) * np.repeat([1 - STRESS_SHARE, STRESS_SHARE], told.shape[1])
+        return np.hstack([told * ~stressed, told * stressed]), counts
     rows = []
     for person in np.unique(windows.subjects):
         own = windows.subjects == person
         # Class by class, and not by a matrix: nothing times what is infinite in somebody else would not be nothing.
-        parts = stretched[own & ~stressed[:, 0]], stretched[own & stressed[:, 0]], products[own]
-        rows.append(np.concatenate([_mean(part) for part in parts]))
+        rows.append(np.concatenate([_mean(told[own & (stressed[:, 0] == label)]) for label in (False, True)]))
     vectors = np.array(rows)
     return vectors, np.full(vectors.shape[1], len(vectors))
 
@@ -104,8 +105,20 @@ def _pairs(codec: Codec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return first, second, codec.product_weight * np.where(first == second, 1, np.sqrt(2))
 
 
-def _paired_covariance(codec: Codec) -> np.ndarray:
-    return codec.covariance[np.ix_(codec.paired, codec.paired)]
+def _within(codec: Codec) -> np.ndarray:
+    """Covariance within the classes, taken together, as known beforehand."""
+    return (1 - STRESS_SHARE) * codec.covariances[0] + STRESS_SHARE * codec.covariances[1]
+
+
+def _paired(covariance: np.ndarray, codec: Codec) -> np.ndarray:
+    """The part of covariances (..., size, size) that is of the paired coordinates."""
+    return covariance[..., codec.paired[:, None], codec.paired]
+
+
+def _known_products(codec: Codec) -> np.ndarray:
+    """Covariance of the paired coordinates in each class, as known beforehand, on the axes of products."""
+    whitening = _power(_paired(_within(codec), codec), -0.5)
+    return whitening @ _paired(codec.covariances, codec) @ whitening
 
 
 def _stretch(codec: Codec, factor: float) -> np.ndarray:
@@ -114,7 +127,7 @@ def _stretch(codec: Codec, factor: float) -> np.ndarray:
     Axes are those on which coordinates have a covariance of 1. There, noise is alike in every direction, but an error
     along this axis moves the line between stress and the rest.
     """
-    contrast = (codec.means[1] - codec.means[0]) @ _power(codec.covariance, -0.5)
+    contrast = (codec.means[1] - codec.means[0]) @ _power(_within(codec), -0.5)
     axis = contrast / max(np.linalg.norm(contrast), 1e-9)
     return np.eye(codec.size) + (factor - 1) * np.outer(axis, axis)
 
@@ -127,11 +140,13 @@ def _moments(mean: np.ndarray, variances: np.ndarray, kept: float, codec: Codec)
         variances: of each entry's noise.
         kept: what clipping has left of a typical vector.
     """
-    released, noises = (np.split(each, [codec.size, 2 * codec.size]) for each in (mean, variances))
-    back, root = _stretch(codec, 1 / STRESS_AXIS_WEIGHT), _power(codec.covariance, 0.5)
+    (released, products), (noises, product_noises) = (
+        np.split(each.reshape(2, -1), [codec.size], axis=1) for each in (mean, variances)
+    )
+    back, root = _stretch(codec, 1 / STRESS_AXIS_WEIGHT), _power(_within(codec), 0.5)
     # Both classes' means at once: what one of them tells of what both have in common, it tells of the other.
-    seen = np.concatenate(released[:2]) / kept @ np.kron(np.eye(2), back)
-    noise = np.kron(np.diag([noises[0][0], noises[1][0]]) / kept**2, back @ back)
+    seen = released.ravel() / kept @ np.kron(np.eye(2), back)
+    noise = np.kron(np.diag(noises[:, 0]) / kept**2, back @ back)
     common, contrast = codec.doubt
     between = np.array([[common + contrast, common - contrast], [common - contrast, common + contrast]])
     prior = np.kron(between, np.eye(codec.size))
@@ -139,43 +154,51 @@ def _moments(mean: np.ndarray, variances: np.ndarray, kept: float, codec: Codec)
     shifts = (gain @ seen).reshape(2, codec.size) @ root
     posterior = (prior - gain @ prior).reshape(2, codec.size, 2, codec.size)
     # Windows are drawn from all that means may be, and not as if the likeliest were the true ones.
-    in_doubt = root @ ((1 - STRESS_SHARE) * posterior[0, :, 0] + STRESS_SHARE * posterior[1, :, 1]) @ root
-    paired = _paired(released[2], noises[2], kept, shifts, in_doubt, codec)
+    in_doubt = np.stack([root @ posterior[label, :, label] @ root for label in (0, 1)])
+    # Products were of differences from the means known beforehand: the part of the means' own shift goes.
+    squares = shifts[:, :, None] * shifts[:, None] + in_doubt
+    paired = _paired_covariances(products, product_noises, kept * _paired(squares, codec), codec)
     return Moments(codec.means + shifts, _with_paired(codec, paired) + in_doubt)
 
 
-def _paired(
-    released: np.ndarray, variances: np.ndarray, kept: float, shifts: np.ndarray, in_doubt: np.ndarray, codec: Codec
-) -> np.ndarray:
-    """Covariance of the paired coordinates, from the released mean of their products.
+def _paired_covariances(released: np.ndarray, variances: np.ndarray, squares: np.ndarray, codec: Codec) -> np.ndarray:
+    """Covariance of the paired coordinates in each class (2, n_paired, n_paired), from the released products' means.
 
     It does not get back what clipping takes, unlike the means: what is known beforehand is to count for half of it.
     """
-    known = _paired_covariance(codec)
-    root, whitening = _power(known, 0.5), _power(known, -0.5)
+    within = _paired(_within(codec), codec)
+    root, whitening = _power(within, 0.5), _power(within, -0.5)
     first, second, weights = _pairs(codec)
-    # Products were of differences from the means known beforehand: the part of the means' own shift goes.
-    moved = np.sqrt([1 - STRESS_SHARE, STRESS_SHARE])[:, None] * shifts[:, codec.paired]
-    squares = moved.T @ moved + in_doubt[np.ix_(codec.paired, codec.paired)]
-    squares = kept * whitening @ squares @ whitening
-    white = np.eye(len(known))
+    squares = whitening @ squares @ whitening
+    differences = released / weights - squares[:, first, second]
+    variances = variances / weights**2
+    white = _known_products(codec)
     for chosen in (first == second, first != second):
-        pair = first[chosen], second[chosen]
-        white[pair] += _believed(
-            released[chosen] / weights[chosen] - squares[pair], variances[chosen] / weights[chosen] ** 2
-        )
-    white = np.triu(white) + np.triu(white, 1).T
+        white[:, first[chosen], second[chosen]] += _believed_of_both(differences[:, chosen], variances[:, chosen])
+    white = np.triu(white) + np.triu(white, 1).swapaxes(1, 2)
     along, directions = np.linalg.eigh(white)
-    return root @ (directions * np.maximum(along, LEAST_VARIANCE) @ directions.T) @ root
+    return root @ (directions * np.maximum(along, LEAST_VARIANCE)[:, None] @ directions.swapaxes(1, 2)) @ root
 
 
 def _with_paired(codec: Codec, paired: np.ndarray) -> np.ndarray:
-    """The covariance known beforehand, with another one of the paired coordinates.
+    """The covariances known beforehand, with other ones (2, n_paired, n_paired) of the paired coordinates.
 
     How the other coordinates follow from these, and by how much they do not, stays as it was.
     """
-    slopes = codec.covariance[:, codec.paired] @ np.linalg.inv(_paired_covariance(codec))
-    return codec.covariance + slopes @ (paired - _paired_covariance(codec)) @ slopes.T
+    known = _paired(codec.covariances, codec)
+    slopes = codec.covariances[:, :, codec.paired] @ np.linalg.inv(known)
+    return codec.covariances + slopes @ (paired - known) @ slopes.swapaxes(1, 2)
+
+
+def _believed_of_both(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Posterior means of numbers (2, n), of both classes: by what these have in common, and by what they differ in."""
+    if not variances.any():
+        return released
+    shares = variances.sum(axis=0) - variances
+    shares = shares / shares.sum(axis=0)  # the noises of this mean and of the difference are independent
+    common = _believed(np.sum(shares * released, axis=0), np.prod(variances, axis=0) / variances.sum(axis=0))
+    difference = _believed(released[1] - released[0], variances.sum(axis=0))
+    return np.stack([common - shares[1] * difference, common + shares[0] * difference])
 
 
 def _believed(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
@@ -183,8 +206,6 @@ def _believed(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
 
     Their own variance, which they have in common, is the likeliest of CANDIDATES.
     """
-    if not variances.any():
-        return released
     seen = CANDIDATES[:, None] + variances
     variance = CANDIDATES[np.argmin(np.sum(np.log(seen) + released**2 / seen, axis=1))]
     return released * variance / (variance + variances)
