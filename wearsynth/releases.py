@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wearsynth.codecs import Codec
+from wearsynth.codecs import Codec, moments_of
 from wearsynth.dpsgd import normal
 from wearsynth.privacy import Promise
 from wearsynth.windows import STRESS_SHARE, Windows
@@ -46,15 +46,16 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
         promise: what is promised; gives unit and noise.
         rng: for tests; noise from a seed protects nobody.
     """
-    vectors, counts = _vectors(windows, codec, promise.unit)
-    if not promise.private:  # no noise, and so no need to bound what a unit adds
-        return _moments(vectors.sum(axis=0) / counts, np.zeros(len(counts)), 1.0, codec)
+    if not promise.private:  # no noise in which anything could drown: all is told as it is
+        means, covariances = moments_of(codec.encode(windows.values), windows.labels)
+        return Moments(means, covariances if len(codec.paired) else codec.covariances)
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
+    vectors, counts = _vectors(windows, codec, promise.unit)
     clip_norm = clip_norm_of(codec)
     noise_scale = promise.release_noise_multiplier * clip_norm
     total = clipped(vectors, clip_norm).sum(axis=0) + noise_scale * normal(vectors.shape[1], rng)
-    return _moments(total / counts, (noise_scale / counts) ** 2, codec.shortened, codec)
+    return _moments(total / counts, (noise_scale / counts) ** 2, codec)
 
 
 def clip_norm_of(codec: Codec) -> float:
@@ -132,21 +133,20 @@ def _stretch(codec: Codec, factor: float) -> np.ndarray:
     return np.eye(codec.size) + (factor - 1) * np.outer(axis, axis)
 
 
-def _moments(mean: np.ndarray, variances: np.ndarray, kept: float, codec: Codec) -> Moments:
+def _moments(mean: np.ndarray, variances: np.ndarray, codec: Codec) -> Moments:
     """Turns the released mean of the vectors into moments; reads nothing private.
 
     Args:
         mean: with noise of `variances`.
         variances: of each entry's noise.
-        kept: what clipping has left of a typical vector.
     """
     (released, products), (noises, product_noises) = (
         np.split(each.reshape(2, -1), [codec.size], axis=1) for each in (mean, variances)
     )
     back, root = _stretch(codec, 1 / STRESS_AXIS_WEIGHT), _power(_within(codec), 0.5)
     # Both classes' means at once: what one of them tells of what both have in common, it tells of the other.
-    seen = released.ravel() / kept @ np.kron(np.eye(2), back)
-    noise = np.kron(np.diag(noises[:, 0]) / kept**2, back @ back)
+    seen = released.ravel() / codec.shortened @ np.kron(np.eye(2), back)
+    noise = np.kron(np.diag(noises[:, 0]) / codec.shortened**2, back @ back)
     common, contrast = codec.doubt
     between = np.array([[common + contrast, common - contrast], [common - contrast, common + contrast]])
     prior = np.kron(between, np.eye(codec.size))
@@ -157,7 +157,7 @@ def _moments(mean: np.ndarray, variances: np.ndarray, kept: float, codec: Codec)
     in_doubt = np.stack([root @ posterior[label, :, label] @ root for label in (0, 1)])
     # Products were of differences from the means known beforehand: the part of the means' own shift goes.
     squares = shifts[:, :, None] * shifts[:, None] + in_doubt
-    paired = _paired_covariances(products, product_noises, kept * _paired(squares, codec), codec)
+    paired = _paired_covariances(products, product_noises, codec.shortened * _paired(squares, codec), codec)
     return Moments(codec.means + shifts, _with_paired(codec, paired) + in_doubt)
 
 
@@ -192,8 +192,6 @@ def _with_paired(codec: Codec, paired: np.ndarray) -> np.ndarray:
 
 def _believed_of_both(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
     """Posterior means of numbers (2, n), of both classes: by what these have in common, and by what they differ in."""
-    if not variances.any():
-        return released
     shares = variances.sum(axis=0) - variances
     shares = shares / shares.sum(axis=0)  # the noises of this mean and of the difference are independent
     common = _believed(np.sum(shares * released, axis=0), np.prod(variances, axis=0) / variances.sum(axis=0))
