@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from wearsynth import cgan
 from wearsynth.cgan import (
     Generator,
     Training,
@@ -51,6 +52,18 @@ def test_samples_are_windows_in_the_public_share(make_toy_windows, untrained):
         assert set(windows.labels) <= {0, 1} and set(windows.subjects) == {"synthetic"}
         assert windows.values.dtype == make_toy_windows().values.dtype
     assert 0 < windows.labels[: len(windows) // 2].sum() < windows.labels.sum()  # mixed, not stress first
+
+
+def test_training_sees_what_is_sampled(untrained):
+    """The same noise gives the same coordinates in NumPy, which samples, and in TensorFlow, which learns."""
+    rng, size = np.random.default_rng(0), untrained.codec.size
+    moments = Moments(rng.normal(size=(2, size)), np.stack([np.cov(rng.normal(size=(size, 50))) for _ in range(2)]))
+    generator = replace(untrained, moments=moments)
+    noise, labels = rng.normal(size=(20, size)), rng.integers(2, size=20)
+    inputs = [noise.astype(np.float32), labels[:, None].astype(np.float32)]
+    half = cgan._PublicHalf(cgan.OWN, generator, cgan.build_discriminator(untrained.codec), 1.0)
+    expected = moments(noise, labels) + untrained.network(inputs).numpy()
+    np.testing.assert_allclose(half._coordinates(*inputs), expected, atol=1e-4)
 
 
 def test_samples_repeat_with_the_seed_only(untrained):

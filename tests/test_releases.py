@@ -140,7 +140,7 @@ def test_what_is_not_told_of_covariances_follows_from_what_is_as_before(toy_code
 
 def test_drowned_in_noise_the_moments_stay_as_known_beforehand(make_toy_windows, toy_codec):
     """The means are then in doubt as much as before the release, and windows are drawn from all that they may be."""
-    rng = np.random.default_rng(0)  # of three products, some may by chance look like more than noise
+    rng = np.random.default_rng(0)  # of six products, some may by chance look like more than noise
     found = release(make_toy_windows(), toy_codec, Promise(epsilon=1e-3, release_share=1.0), rng)
     spread = np.sqrt(np.diag(within(toy_codec)))
     assert np.abs((found.means - toy_codec.means) / spread).max() < 0.1
@@ -190,6 +190,36 @@ class AsTheyAre:
 
     def encode(self, values):
         return values[:, 0].astype(float)
+
+
+def test_covariances_are_those_whose_products_are_released():
+    """Of each class, where its products are told without noise; of both by one class's, where the other's drown."""
+    rng, size, n_paired = np.random.default_rng(0), 6, 4
+    codec = AsTheyAre(reach=1.0)
+    mixing = np.eye(size) + 0.3 * rng.normal(size=(2, 2, size, size))
+    known, own = mixing @ mixing.swapaxes(2, 3)  # known beforehand, and real people's: correlated, other in each class
+    codec.size, codec.means, codec.covariances = size, rng.normal(size=(2, size)), known
+    pairs, upper = np.ix_(range(n_paired), range(n_paired)), np.triu_indices(n_paired)
+    whitening = power(within(codec)[pairs], -0.5)
+    weights = codec.product_weight * np.where(upper[0] == upper[1], 1, math.sqrt(2))
+    released = rng.normal(0, 2, (2, size))
+
+    def moments(products, product_variances):
+        variances = [np.append(np.full(size, noise), np.full(10, own)) for noise, own in zip((3, 5), product_variances)]
+        return releases._moments(np.hstack([released, products]).ravel(), np.ravel(variances), codec)
+
+    drowned = moments(np.zeros((2, 10)), (1e12, 1e12))
+    doubt = drowned.covariances - known  # the posterior's, as is its mean: see the test above
+    shifts = drowned.means - codec.means
+    # Products are of differences from what was known: the means' shift and its doubt are in them.
+    squares = own + shifts[:, :, None] * shifts[:, None] + doubt - known
+    products = np.stack([weights * (whitening @ each[pairs] @ whitening)[upper] for each in codec.shortened * squares])
+    kept = codec.shortened * (own - known)
+    for product_variances, changes in (((1e-9, 1e-9), kept), ((1e-9, 1e12), kept[[0, 0]])):
+        found = moments(products, product_variances)
+        expected = known + changes + doubt
+        for ours, theirs in zip(found.covariances, expected):
+            np.testing.assert_allclose(ours[pairs], theirs[pairs], atol=1e-5)
 
 
 @pytest.mark.parametrize(("unit", "reach"), [("window", 1.2), ("subject", 1.6)])

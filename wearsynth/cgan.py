@@ -331,10 +331,13 @@ class _PublicHalf:
         recipe, codec = self.recipe, self.generator.codec
         noise = tf.random.normal((recipe.n_fake, codec.size))
         label = tf.cast(tf.random.uniform((recipe.n_fake, 1)) < STRESS_SHARE, tf.float32)
-        of_class = self.means[:, None] + tf.einsum("nj,cij->cni", noise, self.factors)
-        from_moments = tf.where(label == 1, of_class[1], of_class[0])
-        fake = recipe.seen(codec, from_moments + self.generator.network([noise, label]), label)
+        fake = recipe.seen(codec, self._coordinates(noise, label), label)
         return fake + tf.random.normal(fake.shape, stddev=recipe.instance_noise)
+
+    def _coordinates(self, noise: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        """What the generator makes of noise (n, size) and label (n, 1): as in `Generator.sample`, with a gradient."""
+        of_class = self.means[:, None] + tf.einsum("nj,cij->cni", noise, self.factors)
+        return tf.where(label == 1, of_class[1], of_class[0]) + self.generator.network([noise, label])
 
 
 def _loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

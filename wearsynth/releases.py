@@ -15,7 +15,7 @@ from wearsynth.privacy import Promise
 from wearsynth.windows import STRESS_SHARE, Windows
 
 STRESS_AXIS_WEIGHT = 6.0  # of the axis that tells stress in simulated people; every other axis counts once
-LEAST_VARIANCE = 0.05  # in any direction, of the covariance on the scale of the one known beforehand
+LEAST_VARIANCE = 0.05  # in any direction, of covariances on the scale of the one known beforehand within the classes
 CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of what products differ by
 
 
@@ -34,7 +34,8 @@ class Moments:
 
     def __call__(self, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Standard normal noise (n, size), labels (n,) -> coordinates (n, size)."""
-        return self.means[labels] + np.einsum("nij,nj->ni", self.factors[labels], noise)
+        of_class = self.means[:, None] + noise @ self.factors.swapaxes(1, 2)
+        return of_class[labels, np.arange(len(labels))]
 
 
 def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Generator | None = None) -> Moments:
@@ -76,8 +77,8 @@ def _vectors(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.
     stressed = windows.labels[:, None] == 1
     first, second, weights = _pairs(codec)
     of_pairs = differences[:, codec.paired] @ _power(_paired(_within(codec), codec), -0.5)
-    expected = _known_products(codec)[windows.labels]
-    products = weights * (of_pairs[:, first] * of_pairs[:, second] - expected[:, first, second])
+    expected = _known_products(codec)[:, first, second]
+    products = weights * (of_pairs[:, first] * of_pairs[:, second] - expected[windows.labels])
     stretched = differences @ _power(_within(codec), -0.5) @ _stretch(codec, STRESS_AXIS_WEIGHT)
     told = np.hstack([stretched, products])
     if unit == "window":
