@@ -112,14 +112,16 @@ def test_a_private_promise_that_pays_for_no_release_is_refused_one(make_toy_wind
 
 @pytest.mark.parametrize("generator", ["released", "copula", "levels"])
 def test_without_privacy_the_moments_are_the_windows_own(make_toy_windows, toy_codec, generator):
-    """But for the covariances of a codec that has no products told: they are no news."""
+    """Of covariances, the part that is told."""
     codec, windows = choose_codec(generator, toy_codec), make_toy_windows()
     found = release(windows, codec, Promise(epsilon=math.inf, release_share=1.0))
     for label in (0, 1):
         own = codec.encode(windows.values[windows.labels == label])
         np.testing.assert_allclose(found.means[label], own.mean(axis=0))
-        covariance = codec.covariances[label] if generator == "levels" else np.cov(own.T, bias=True)
-        np.testing.assert_allclose(found.covariances[label], covariance, atol=1e-12)
+        pairs = np.ix_(codec.paired, codec.paired)
+        np.testing.assert_allclose(found.covariances[label][pairs], np.cov(own.T, bias=True)[pairs], atol=1e-9)
+        if generator == "levels":
+            np.testing.assert_array_equal(found.covariances[label], codec.covariances[label])
 
 
 @pytest.mark.parametrize("generator", ["released", "copula"])

@@ -38,7 +38,7 @@ class Codec(Protocol):
         covariances: (2, size, size), within each class.
         doubt: variances of how far real people's means may lie from these, of what both classes have in common and of
             half their difference, where the covariance within the classes is 1.
-        paired: (n_paired,), numbers of the coordinates whose products a private release tells as well.
+        paired: (n_paired,), numbers of the coordinates whose products a release tells as well.
         product_weight: how much a release makes of a product, where it makes 1 of a coordinate.
         reach: length at which a release clips a unit's vector, over the root of `size`.
         shortened: what clipping leaves of a typical vector's length.

@@ -47,9 +47,9 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
         promise: what is promised; gives unit and noise.
         rng: for tests; noise from a seed protects nobody.
     """
-    if not promise.private:  # no noise in which anything could drown: all is told as it is
+    if not promise.private:
         means, covariances = moments_of(codec.encode(windows.values), windows.labels)
-        return Moments(means, covariances if len(codec.paired) else codec.covariances)
+        return Moments(means, _with_paired(codec, _paired(covariances, codec)))
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
     vectors, counts = _vectors(windows, codec, promise.unit)
