@@ -115,10 +115,10 @@ def test_without_privacy_the_moments_are_the_windows_own(make_toy_windows, toy_c
     """Of covariances, the part that is told."""
     codec, windows = choose_codec(generator, toy_codec), make_toy_windows()
     found = release(windows, codec, Promise(epsilon=math.inf, release_share=1.0))
+    pairs = np.ix_(codec.paired, codec.paired)
     for label in (0, 1):
         own = codec.encode(windows.values[windows.labels == label])
         np.testing.assert_allclose(found.means[label], own.mean(axis=0))
-        pairs = np.ix_(codec.paired, codec.paired)
         np.testing.assert_allclose(found.covariances[label][pairs], np.cov(own.T, bias=True)[pairs], atol=1e-9)
         if generator == "levels":
             np.testing.assert_array_equal(found.covariances[label], codec.covariances[label])
@@ -207,7 +207,9 @@ def test_covariances_are_those_whose_products_are_released():
     released = rng.normal(0, 2, (2, size))
 
     def moments(products, product_variances):
-        variances = [np.append(np.full(size, noise), np.full(10, own)) for noise, own in zip((3, 5), product_variances)]
+        variances = [
+            np.append(np.full(size, noise), np.full(10, other)) for noise, other in zip((3, 5), product_variances)
+        ]
         return releases._moments(np.hstack([released, products]).ravel(), np.ravel(variances), codec)
 
     drowned = moments(np.zeros((2, 10)), (1e12, 1e12))

@@ -74,21 +74,20 @@ def clipped(vectors: np.ndarray, clip_norm: float) -> np.ndarray:
 def _vectors(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """Each unit's vector, which is private, and for each entry the public number that the sum is to be divided by."""
     differences = codec.encode(windows.values) - codec.means[windows.labels]
-    stressed = windows.labels[:, None] == 1
     first, second, weights = _pairs(codec)
-    of_pairs = differences[:, codec.paired] @ _power(_paired(_within(codec), codec), -0.5)
+    of_pairs = differences[:, codec.paired] @ _pair_axes(codec, -0.5)
     expected = _known_products(codec)[:, first, second]
     products = weights * (of_pairs[:, first] * of_pairs[:, second] - expected[windows.labels])
     stretched = differences @ _power(_within(codec), -0.5) @ _stretch(codec, STRESS_AXIS_WEIGHT)
     told = np.hstack([stretched, products])
     if unit == "window":
         counts = len(windows) * np.repeat([1 - STRESS_SHARE, STRESS_SHARE], told.shape[1])
-        return np.hstack([told * ~stressed, told * stressed]), counts
+        return np.hstack([told * (windows.labels[:, None] == label) for label in (0, 1)]), counts
     rows = []
     for person in np.unique(windows.subjects):
         own = windows.subjects == person
         # Class by class, and not by a matrix: nothing times what is infinite in somebody else would not be nothing.
-        rows.append(np.concatenate([_mean(told[own & (stressed[:, 0] == label)]) for label in (False, True)]))
+        rows.append(np.concatenate([_mean(told[own & (windows.labels == label)]) for label in (0, 1)]))
     vectors = np.array(rows)
     return vectors, np.full(vectors.shape[1], len(vectors))
 
@@ -112,14 +111,19 @@ def _within(codec: Codec) -> np.ndarray:
     return (1 - STRESS_SHARE) * codec.covariances[0] + STRESS_SHARE * codec.covariances[1]
 
 
-def _paired(covariance: np.ndarray, codec: Codec) -> np.ndarray:
+def _paired(covariances: np.ndarray, codec: Codec) -> np.ndarray:
     """The part of covariances (..., size, size) that is of the paired coordinates."""
-    return covariance[..., codec.paired[:, None], codec.paired]
+    return covariances[..., codec.paired[:, None], codec.paired]
+
+
+def _pair_axes(codec: Codec, exponent: float) -> np.ndarray:
+    """Matrix that turns paired coordinates to the axes of products by an exponent of -0.5, and back by one of 0.5."""
+    return _power(_paired(_within(codec), codec), exponent)
 
 
 def _known_products(codec: Codec) -> np.ndarray:
     """Covariance of the paired coordinates in each class, as known beforehand, on the axes of products."""
-    whitening = _power(_paired(_within(codec), codec), -0.5)
+    whitening = _pair_axes(codec, -0.5)
     return whitening @ _paired(codec.covariances, codec) @ whitening
 
 
@@ -167,8 +171,7 @@ def _paired_covariances(released: np.ndarray, variances: np.ndarray, squares: np
 
     It does not get back what clipping takes, unlike the means: what is known beforehand is to count for half of it.
     """
-    within = _paired(_within(codec), codec)
-    root, whitening = _power(within, 0.5), _power(within, -0.5)
+    root, whitening = _pair_axes(codec, 0.5), _pair_axes(codec, -0.5)
     first, second, weights = _pairs(codec)
     squares = whitening @ squares @ whitening
     differences = released / weights - squares[:, first, second]
