@@ -180,6 +180,26 @@ def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_code
     np.testing.assert_allclose(added, doubt, atol=5 * 0.7 / np.sqrt(20000))
 
 
+def test_the_posterior_of_means_is_kalmans(toy_codec):
+    """The same exactly, where there is less noise: by what is seen of means, not by what that makes of the noise."""
+    rng, size = np.random.default_rng(0), toy_codec.size
+    white = power(within(toy_codec), -0.5)
+    axis = white @ (toy_codec.means[1] - toy_codec.means[0])
+    axis /= np.linalg.norm(axis)
+    see = toy_codec.shortened * (np.eye(size) + (STRESS_AXIS_WEIGHT - 1) * np.outer(axis, axis))
+    released, variances, nothing = rng.normal(size=(2, size)), np.array([0.01, 0.03]), np.zeros((2, 3))
+    found = releases._moments(
+        np.hstack([released, nothing]).ravel(),
+        np.hstack([np.tile(variances[:, None], size), nothing + 1e12]).ravel(),
+        toy_codec,
+    )
+    common, contrast = toy_codec.doubt
+    prior = np.kron([[common + contrast, common - contrast], [common - contrast, common + contrast]], np.eye(size))
+    both, noise = np.kron(np.eye(2), see), np.diag(np.repeat(variances, size))
+    expected = prior @ both.T @ np.linalg.solve(both @ prior @ both.T + noise, released.ravel())
+    np.testing.assert_allclose((found.means - toy_codec.means) @ white, expected.reshape(2, size), atol=1e-8)
+
+
 class AsTheyAre:
     """A codec whose coordinates are the values of windows of one second."""
 
