@@ -30,12 +30,17 @@ def within(codec):
     return np.average(codec.covariances, axis=0, weights=[1 - STRESS_SHARE, STRESS_SHARE])
 
 
+def stress_axis(codec):
+    """Direction of length 1 on which the known classes differ, where the covariance within them is 1."""
+    axis = power(within(codec), -0.5) @ (codec.means[1] - codec.means[0])
+    return axis / np.linalg.norm(axis)
+
+
 def slow_vectors(windows, codec, unit):
     """The same by loops: one window, one pair of coordinates after the other."""
     whitening = power(within(codec), -0.5)
     whitening_of_pairs = power(within(codec)[codec.paired][:, codec.paired], -0.5)
-    axis = whitening @ (codec.means[1] - codec.means[0])
-    axis /= np.linalg.norm(axis)
+    axis = stress_axis(codec)
     rows = []
     for index, label in enumerate(windows.labels):
         difference = codec.encode(windows.values[index : index + 1])[0] - codec.means[label]
@@ -150,20 +155,20 @@ def test_drowned_in_noise_the_moments_stay_as_known_beforehand(make_toy_windows,
     np.testing.assert_allclose(found.covariances, expected, atol=0.1 * spread.max() ** 2)
 
 
+def moments_without_products(released, variances, codec):
+    """Moments from both classes' released means (2, size), with noise of `variances` (2,); products drown."""
+    products = np.zeros((2, 3))
+    noises = np.hstack([np.tile(variances[:, None], codec.size), products + 1e12])
+    return releases._moments(np.hstack([released, products]).ravel(), noises.ravel(), codec)
+
+
 def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_codec):
     """By draws instead of algebra: means as known beforehand, weighted by how well they explain what is released."""
     rng, size = np.random.default_rng(0), toy_codec.size
-    white = power(within(toy_codec), -0.5)
-    axis = white @ (toy_codec.means[1] - toy_codec.means[0])
-    axis /= np.linalg.norm(axis)
+    white, axis = power(within(toy_codec), -0.5), stress_axis(toy_codec)
     released = 0.3 * axis + 0.1 * rng.normal(size=(2, size))
     variances = np.array([3.0, 5.0])  # so much noise that many draws weigh in
-    nothing = np.zeros((2, 3))  # of products
-    found = releases._moments(
-        np.hstack([released, nothing]).ravel(),
-        np.hstack([np.tile(variances[:, None], size), nothing + 1e12]).ravel(),
-        toy_codec,
-    )
+    found = moments_without_products(released, variances, toy_codec)
     common, contrast = (np.sqrt(doubt) * rng.normal(size=(200000, size)) for doubt in toy_codec.doubt)
     means = np.stack([common - contrast, common + contrast])
     seen = toy_codec.shortened * (means + (STRESS_AXIS_WEIGHT - 1) * (means @ axis)[..., None] * axis)
@@ -183,16 +188,10 @@ def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_code
 def test_the_posterior_of_means_is_kalmans(toy_codec):
     """The same exactly, where there is less noise: by what is seen of means, not by what that makes of the noise."""
     rng, size = np.random.default_rng(0), toy_codec.size
-    white = power(within(toy_codec), -0.5)
-    axis = white @ (toy_codec.means[1] - toy_codec.means[0])
-    axis /= np.linalg.norm(axis)
+    white, axis = power(within(toy_codec), -0.5), stress_axis(toy_codec)
     see = toy_codec.shortened * (np.eye(size) + (STRESS_AXIS_WEIGHT - 1) * np.outer(axis, axis))
-    released, variances, nothing = rng.normal(size=(2, size)), np.array([0.01, 0.03]), np.zeros((2, 3))
-    found = releases._moments(
-        np.hstack([released, nothing]).ravel(),
-        np.hstack([np.tile(variances[:, None], size), nothing + 1e12]).ravel(),
-        toy_codec,
-    )
+    released, variances = rng.normal(size=(2, size)), np.array([0.01, 0.03])
+    found = moments_without_products(released, variances, toy_codec)
     common, contrast = toy_codec.doubt
     prior = np.kron([[common + contrast, common - contrast], [common - contrast, common + contrast]], np.eye(size))
     both, noise = np.kron(np.eye(2), see), np.diag(np.repeat(variances, size))
