@@ -5,7 +5,7 @@ ARGS ?=
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run sweep test test-slurm lint audit bench bench-peers images notebooks lock clean
+.PHONY: help run sweep test test-slurm lint audit bench bench-peers limits images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -43,6 +43,9 @@ bench: .venv/.installed  ## measure time and memory of a discriminator step, bes
 	$(PYTHON) -m benchmarks.discriminator_step
 	$(PYTHON) -m benchmarks.memory
 	$(PYTHON) -m benchmarks.startup
+
+limits: .venv/.installed  ## measure what a budget leaves of usefulness, on simulated people unlike those that generators begin with
+	$(PYTHON) -m benchmarks.limits
 
 bench-peers: .venv/.installed .venv-peers/.installed  ## measure the same step with Opacus and JAX, in an environment of their own
 	$(PYTHON) -m benchmarks.peers

@@ -19,6 +19,7 @@ from pathlib import Path
 import nbformat
 
 from wearsynth import cgan, networks
+from wearsynth.codecs import Codec
 from wearsynth.detector import train
 from wearsynth.privacy import Promise
 from wearsynth.runs import RunFolder
@@ -43,7 +44,7 @@ def main() -> None:
         run(*recordings, "--from", str(prepared.path), "--out", str(fold.path), *of_one_fold)
         seconds = time.time() - start
         parts = imports(fold, start) | tracing(
-            Windows.load(fold.training_windows), len(fold.metrics["detection"]["private"])
+            Windows.load(fold.training_windows), fold.codec("steered"), len(fold.metrics["detection"]["private"])
         )
         about = {"kind": fold.kind, "people": len(fold.metrics["run"]["recordings"]["subjects"])}
     total = sum(parts.values())
@@ -72,16 +73,16 @@ def imports(folder: RunFolder, start: float) -> dict[str, float]:
     return {"until_first_cell": first - start, "imports": sum(importing)}
 
 
-def tracing(windows: Windows, n_budgets: int) -> dict[str, float]:
+def tracing(windows: Windows, codec: Codec, n_budgets: int) -> dict[str, float]:
     """Returns seconds that a job's networks take before they learn, in trainings of a single step."""
     promise = Promise("window", 1.0, 1e-4, steps=1)
-    cgan.train(windows, promise, 0, name=None)  # TensorFlow's own first steps are no tracing
+    cgan.train(windows, promise, codec, 0, name=None)  # TensorFlow's own first steps are no tracing
     networks.PRIVATE_STEPS = 1
     few = windows[:64] if len(set(windows.labels[:64])) > 1 else windows
     for name in networks.PRIVATE_DETECTORS:  # neither is working out the noise, which is known from then on
         networks.train_private(name, few, promise, 0)
     return {
-        "tracing_generator": timed(lambda: cgan.train(windows, promise, 0, name=None)),
+        "tracing_generator": timed(lambda: cgan.train(windows, promise, codec, 0, name=None)),
         "tracing_cnn": N_NETWORKS * timed(lambda: train("cnn", few, 0, 1)),
         "tracing_private": n_budgets
         * sum(

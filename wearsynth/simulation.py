@@ -29,6 +29,7 @@ NeuroKit2's simulators hold rate and amplitude constant (`ppg_simulate`) or spac
 """
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -62,6 +63,8 @@ SKEWED_TRAITS = {
     "fidgeting": (0.4, 2.2),  # bursts of movement, times those of the phase
     "artefact_gain": (5, 20),  # pulse amplitudes a g of movement
 }
+# Of TRAITS, what would be none at all if it were 0; the other ones may have either sign, or are far from it.
+POSITIVE_TRAITS = ("breathing_rate", "scr_rate", "scr_rate_response", "respiratory_variability", "heart_rate_response")
 NON_RESPONDERS = 0.1  # share of people without skin conductance responses [6]
 
 
@@ -89,13 +92,65 @@ ORDERS = (
 )
 
 
-def simulate_recording(subject: str, seed: int) -> tuple[Recording, np.ndarray]:
+@dataclass(frozen=True)
+class Population:
+    """Whom people are drawn from, and what they go through.
+
+    Args:
+        traits: name -> the two ends between which people differ evenly.
+        skewed_traits: the same on a log scale.
+        non_responders: share of people without skin conductance responses.
+        orders: of the protocol's phases, for people of even numbers and of odd ones.
+    """
+
+    traits: dict[str, tuple[float, float]]
+    skewed_traits: dict[str, tuple[float, float]]
+    non_responders: float
+    orders: tuple[tuple[Phase, ...], tuple[Phase, ...]]
+
+    def altered(self, size: float, rng: np.random.Generator) -> "Population":
+        """Draws another population, unlike this one: what if real people are not what the simulation takes them for?
+
+        Args:
+            size: of the change; 1 moves a trait's range by about half its width, and stretches it by about 0.4.
+            rng: draws it.
+        """
+
+        def moved(low: float, high: float) -> tuple[float, float]:
+            half = (high - low) / 2
+            middle = low + half * (1 + size * rng.normal())
+            half *= np.exp(0.4 * size * rng.normal())
+            return middle - half, middle + half
+
+        def changed(phase: Phase) -> Phase:
+            standing = phase.standing + 0.3 * size * rng.normal()
+            return phase._replace(
+                arousal=phase.arousal + 0.2 * size * rng.normal(),
+                bursts=phase.bursts * np.exp(0.5 * size * rng.normal()),
+                standing=float(np.clip(standing, 0, 1)) if phase.standing else 0.0,
+            )
+
+        traits = {name: moved(*ends) for name, ends in self.traits.items()}
+        for name in POSITIVE_TRAITS:
+            traits[name] = tuple(np.maximum(traits[name], 0.5))
+        skewed = {name: tuple(np.exp(moved(*np.log(ends)))) for name, ends in self.skewed_traits.items()}
+        non_responders = float(np.clip(self.non_responders + 0.15 * size * rng.normal(), 0, 0.4))
+        phases = {phase: changed(phase) for phase in dict.fromkeys(sum(self.orders, ()))}
+        orders = tuple(tuple(phases[phase] for phase in order) for order in self.orders)
+        return Population(traits, skewed, non_responders, orders)
+
+
+POPULATION = Population(TRAITS, SKEWED_TRAITS, NON_RESPONDERS, ORDERS)
+
+
+def simulate_recording(subject: str, seed: int, population: Population = POPULATION) -> tuple[Recording, np.ndarray]:
     """Simulate one person's session.
 
     Args:
         subject: `S` and a number. The number picks the person among those of a seed, and the order: the stress test
             before the amusement if even, after it if odd (counterbalanced, as in WESAD).
         seed: the cohort.
+        population: whom the person is drawn from.
 
     Returns:
         The recording, and the true heart rate of every second, shape `(n_seconds,)`, beats/min.
@@ -108,8 +163,8 @@ def simulate_recording(subject: str, seed: int) -> tuple[Recording, np.ndarray]:
     number = int(subject[1:])
     # a branch of the seed for each person: a larger cohort starts with the same people
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
-    person = _draw_person(rng)
-    session = _draw_session(rng, ORDERS[number % 2])
+    person = _draw_person(rng, population)
+    session = _draw_session(rng, population.orders[number % 2])
     arousal = _arousal(rng, session)
     acc, movement = _acceleration(rng, person, session)
     heart_rate = _heart_rate(rng, person, session, arousal)
@@ -158,11 +213,11 @@ def _pickled(recording):
     return pickle.dumps(content, protocol=2)
 
 
-def _draw_person(rng):
+def _draw_person(rng, population):
     """One value for each trait."""
-    traits = {name: rng.uniform(low, high) for name, (low, high) in TRAITS.items()}
-    traits |= {name: np.exp(rng.uniform(np.log(low), np.log(high))) for name, (low, high) in SKEWED_TRAITS.items()}
-    traits["scr_amplitude"] *= rng.random() >= NON_RESPONDERS
+    traits = {name: rng.uniform(*ends) for name, ends in population.traits.items()}
+    traits |= {name: np.exp(rng.uniform(*np.log(ends))) for name, ends in population.skewed_traits.items()}
+    traits["scr_amplitude"] *= rng.random() >= population.non_responders
     side = rng.choice([-1, 1])  # the wrist on which the band is worn
     traits["seated"] = _unit(rng.normal([0.7 * side, 0, 0.5], 0.25))
     traits["upright"] = _unit(rng.normal([0.8 * side, -0.4, 0], 0.35))
