@@ -147,6 +147,30 @@ def test_a_broken_training_is_found_out(windows, control):
     assert record["bound_dpsgd"] > 1
 
 
+@pytest.mark.parametrize("unit", ["window", "subject"])
+def test_a_real_release_keeps_its_promise(unit):
+    """Seeded, like the trainings above."""
+    record = audit.audit(
+        audit.nobodys_windows(), Promise(unit, 4.0, 1e-4, release_share=1.0), n_runs=1200, noise_seed=0
+    )
+    assert record["told"] == "release" and record["canaries"] == 1200
+    assert 0.3 * 4 < record["bound_dpsgd"] <= 4
+    assert 0.2 * 4 < record["bound"] <= 4
+
+
+@pytest.mark.parametrize("control", ["clipping off", "noise off", "noise / 4"])
+def test_a_broken_release_is_found_out(control):
+    promise = Promise("window", 1.0, 1e-4, release_share=1.0)
+    record = audit.audit(audit.nobodys_windows(), promise, n_runs=600, control=control, noise_seed=0)
+    assert record["bound"] > 1
+    assert record["bound_dpsgd"] > 1
+
+
+def test_a_release_is_not_audited_by_windows_that_tell_nothing(windows):
+    with pytest.raises(ValueError, match="expected more than the 54 coordinates"):
+        audit.audit(windows, Promise("window", 4.0, 1e-4, release_share=1.0), n_runs=2)
+
+
 def test_an_unknown_control_is_refused(windows):
     with pytest.raises(ValueError, match="control='noise on'"):
         audit.audit(windows, Promise(steps=1), n_runs=1, control="noise on")

@@ -1,17 +1,20 @@
-"""Audit of the promise: a lower bound on epsilon, measured with canaries in the training of the real discriminator.
+"""Audit of the promise: a lower bound on epsilon, measured with canaries in the real discriminator's training, and in
+releases.
 
 How it works. A canary is an example made up to be recognised. For each of many, an independent coin decides whether it
 takes part in a training. The adversary sees every noisy gradient that the mechanism releases, and with them all weights
 of the discriminator; it chose the canaries and knows the real windows and all public randomness, but not the coins, the
 draws and the noise. It scores each canary by how far the released gradients point along the canary's own, and guesses
-the coins of the extreme scores. Were epsilon as small as promised, hardly anybody could guess so many of them right: so
-the number of right guesses gives a lower bound on epsilon, with 95 % confidence (Steinke, Nasr and Jagielski 2023,
+the coins of the extreme scores. A release is made many times instead, with one canary each time; its noised sum is what
+the adversary sees. Were epsilon as small as promised, hardly anybody could guess so many of the coins right: so the
+number of right guesses gives a lower bound on epsilon, with 95 % confidence (Steinke, Nasr and Jagielski 2023,
 arXiv 2305.08846; Mahloujifar, Melis and Chaudhuri 2024, arXiv 2410.22235).
 
 What it does not prove. A bound below the promise is no proof of the promise: another adversary, or other canaries,
 might find more. A bound above the promise disproves it, up to the 5 %. The audit covers what the discriminator's steps
-release and everything computed from it, the generator included; it does not cover a release that is made once
-(`releases.py`), nor the range of a person that scaling='subject' reads, nor how the operating system draws its entropy.
+tell, or a release, and everything computed from either, the generator included; each is audited by itself, and how the
+two add up is the accountant's word. It does not cover the range of a person that scaling='subject' reads, nor how the
+operating system draws its entropy.
 
 `make audit` runs the long version and writes docs/audit.json and images/audit.png.
 """
@@ -34,12 +37,13 @@ from wearsynth.clipping import clipped_sum
 from wearsynth.codecs import SimulatedPeople
 from wearsynth.dpsgd import PrivateGradient, Units, uniform
 from wearsynth.privacy import Promise
-from wearsynth.windows import EXTENDED, Windows
+from wearsynth.releases import clip_norm_of, noised_sum
+from wearsynth.windows import EXTENDED, Windows, concatenate
 
 CANARY_SIZE = 15.0  # so large that its gradient is clipped, and not so large that the loss saturates: no gradient
 GUESSED = 0.1  # share of the canaries guessed; fixed beforehand: to choose it on the outcome would void the confidence
 LEVEL = 0.05  # probability that a bound exceeds the truth
-CONTROLS = {  # trainings that break the promise: factors of the clip norm, and of the noise itself
+CONTROLS = {  # mechanisms that break the promise: factors of the clip norm, and of the noise itself
     "none": (1, 1),
     "clipping off": (1e6, 1),
     "noise off": (1, 0),
@@ -140,6 +144,50 @@ def run_canaries(
     return scores, included
 
 
+def run_release_canaries(
+    windows: Windows, promise: Promise, clip_factor: float, n_runs: int, noise_seed: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes a release many times, each time with or without a canary by the toss of a coin, and fresh noise.
+
+    The canary is a person with a window of each class under unit 'subject', otherwise one window. Left out, it keeps
+    its place: the sum does not depend on how many units there are.
+
+    Args:
+        windows: stand for the real ones.
+        promise: what is promised.
+        clip_factor: of the length at which vectors are clipped.
+        n_runs: number of releases.
+        noise_seed: as for `run_canaries`.
+
+    Returns:
+        Scores and whether the canary took part, (n_runs,) each.
+
+    Raises:
+        ValueError: windows are too few, or too much alike, to say how coordinates go together.
+    """
+    rng = None if noise_seed is None else np.random.default_rng(noise_seed)
+    own = SimulatedPeople.from_windows(windows)  # these windows are nobody's
+    codec = type("Controlled", (SimulatedPeople,), {"reach": clip_factor * own.reach})(**vars(own))
+    # Nobody's signals jump from end to end of their range: all its descriptors are as far off as they may be.
+    jumping = np.broadcast_to((np.arange(windows.values.shape[1]) % 2)[:, None], windows.values.shape[1:])
+    labels = np.array([0, 1] if promise.unit == "subject" else [1])
+    values = np.repeat(jumping[None], len(labels), axis=0).astype(np.float32)
+    canary = Windows(values, labels, np.repeat("canary", len(labels)), windows.signals)
+    of_coin = {False: windows, True: concatenate([windows, canary])}
+    silent = replace(promise)
+    vars(silent)["release_noise_multiplier"] = 0.0
+    without, present = (noised_sum(each, codec, silent, rng)[0] for each in of_coin.values())
+    own_sum = present - without
+    if not np.linalg.norm(own_sum) > 0:
+        raise ValueError(
+            f"{len(windows)} windows: expected more than the {codec.size} coordinates of one, and varied ones"
+        )
+    direction = own_sum / np.linalg.norm(own_sum)
+    included = uniform(n_runs, rng) < 0.5
+    sums = np.array([noised_sum(of_coin[bool(coin)], codec, promise, rng)[0] for coin in included])
+    return (sums - without) @ direction / clip_norm_of(codec), included
+
+
 def count_correct(scores: np.ndarray, included: np.ndarray) -> tuple[int, int]:
     """Guesses that the canaries of the highest scores took part and those of the lowest did not, equally many of both.
 
@@ -218,15 +266,21 @@ def lower_bound_dpsgd(correct: int, guesses: int, canaries: int, promise: Promis
         correct: as for `refuted`, like the next two.
         guesses: see there.
         canaries: see there.
-        promise: gives sampling, steps, delta, and the noise from 16 times which down to a 32nd is searched.
+        promise: gives sampling, steps, delta, and the noise from 16 times which down to a 32nd is searched. Of one that
+            is kept by a release alone, that is a Gaussian mechanism: one step that draws everybody.
 
     Returns:
         The epsilon, at the promise's delta, of the least noise refuted; 0 if none is.
     """
 
+    noise, *sampled = (
+        (promise.release_noise_multiplier, 1.0, 1)
+        if promise.release_share == 1
+        else (promise.noise_multiplier, promise.sampling_probability, promise.steps)
+    )
+
     def curve(halvings: float) -> tuple[np.ndarray, float]:
-        noise_multiplier = promise.noise_multiplier / 2**halvings
-        return _curve(noise_multiplier, promise.sampling_probability, promise.steps, promise.delta)
+        return _curve(noise / 2**halvings, *sampled, promise.delta)
 
     halvings = _last_refuted(lambda each: refuted(correct, guesses, canaries, EPSILONS, curve(each)[0]), -4.0, 5.0)
     return 0.0 if halvings is None else curve(halvings)[1]
@@ -254,29 +308,35 @@ def _last_refuted(refutes: Callable[[float], bool], low: float, high: float) -> 
 def audit(
     windows: Windows, promise: Promise, n_runs: int, control: str = "none", noise_seed: int | None = None
 ) -> dict[str, float]:
-    """Audits one promise, or a training that breaks it on purpose.
+    """Audits one promise, or a mechanism that breaks it on purpose.
 
     Args:
         windows: as for `run_canaries`.
-        promise: what is promised.
-        n_runs: number of trainings.
+        promise: what is promised, by steps alone or by a release alone.
+        n_runs: number of trainings, or of releases.
         control: one of CONTROLS.
         noise_seed: as for `run_canaries`.
 
     Returns:
-        `unit`, `promised` (epsilon), `delta`, `control`, `bound` (`lower_bound`), `bound_dpsgd` (`lower_bound_dpsgd`),
-        `runs`, `canaries`, `guesses`, `correct`, `seconds`.
+        `told` (by 'steps' or a 'release'), `unit`, `promised` (epsilon), `delta`, `control`, `bound` (`lower_bound`),
+        `bound_dpsgd` (`lower_bound_dpsgd`), `runs`, `canaries`, `guesses`, `correct`, `seconds`.
     """
     start = time.perf_counter()
     if control not in CONTROLS:
         raise ValueError(f"control={control!r}: expected {', '.join(map(repr, CONTROLS))}")
     clip_factor, noise_factor = CONTROLS[control]
     kept = replace(promise, clip_norm=clip_factor * promise.clip_norm)
-    vars(kept)["noise_multiplier"] = noise_factor / clip_factor * promise.noise_multiplier
-    name = f"{promise.unit}, epsilon {promise.epsilon:g}, control {control}"
-    scores, included = run_canaries(windows, kept, n_runs, noise_seed, name)
+    for name in ("noise_multiplier", "release_noise_multiplier"):
+        vars(kept)[name] = noise_factor / clip_factor * getattr(promise, name)
+    told = "release" if promise.release_share == 1 else "steps"
+    if told == "release":
+        scores, included = run_release_canaries(windows, kept, clip_factor, n_runs, noise_seed)
+    else:
+        name = f"{promise.unit}, epsilon {promise.epsilon:g}, control {control}"
+        scores, included = run_canaries(windows, kept, n_runs, noise_seed, name)
     correct, guesses = count_correct(scores, included)
     return {
+        "told": told,
         "unit": promise.unit,
         "promised": promise.epsilon,
         "delta": promise.delta,
@@ -293,31 +353,41 @@ def audit(
 
 def draw(table: pd.DataFrame) -> plt.Figure:
     """Draws the bounds over what was promised: audits of the mechanism below the diagonal, its controls above it."""
-    figure, ax = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
     limits = [0.3, 60]
     ax.plot(limits, limits, color="grey", linewidth=1)
     ax.fill_between(limits, limits, limits[1], color="tab:red", alpha=0.08, linewidth=0)
     ax.text(0.35, 40, "promise refuted", color="tab:red")
-    for (unit, control), rows in table.groupby(["unit", "control"], sort=False):
+    for (told, unit, control), rows in table.groupby(["told", "unit", "control"], sort=False):
         marker = {"none": "o" if unit == "window" else "s", "clipping off": "^", "noise off": "v"}.get(control, "D")
         label = f"a {unit}'s promise, kept" if control == "none" else f"control: {control}"
-        ax.plot(rows["promised"], rows["bound_dpsgd"], marker, label=label)
+        fill = "full" if told == "steps" else "none"
+        ax.plot(rows["promised"], rows["bound_dpsgd"], marker, fillstyle=fill, label=f"{told}: {label}")
     ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
     ax.set(xlabel="epsilon promised", ylabel="epsilon measured, lower bound at 95 % confidence")
-    ax.legend(loc="lower right")
+    figure.legend(loc="outside right center", frameon=False)
     return figure
 
 
-def main(folder: Path = Path(".")) -> None:
-    """Audits both units at several budgets, and the three controls; writes docs/audit.json and images/audit.png."""
-    rng = np.random.default_rng(0)
+def nobodys_windows() -> Windows:
+    """240 windows of 15 people that never were."""
     labels = np.tile([0, 0, 1], 80)
-    values = np.clip(0.3 + 0.4 * labels[:, None, None] + 0.1 * rng.normal(size=(240, 60, 9)), 0, 1).astype(np.float32)
-    windows = Windows(values, labels, np.repeat([f"S{number}" for number in range(2, 17)], 16), EXTENDED)
+    noise = np.random.default_rng(0).normal(size=(240, 60, 9))
+    values = np.clip(0.3 + 0.4 * labels[:, None, None] + 0.1 * noise, 0, 1).astype(np.float32)
+    return Windows(values, labels, np.repeat([f"S{number}" for number in range(2, 17)], 16), EXTENDED)
+
+
+def main(folder: Path = Path(".")) -> None:
+    """Audits steps and releases, both units, and the three controls; writes docs/audit.json and images/audit.png."""
+    windows = nobodys_windows()
     promised = partial(Promise, "window", delta=1e-4, steps=100)
     audits = [(promised(1.0), 60, "none"), (promised(4.0), 24, "none"), (promised(10.0), 24, "none")]
     audits += [(Promise("subject", 10.0, 1e-3, steps=100), 24, "none")]
-    audits += [(promised(1.0), 6, control) for control in ("clipping off", "noise off", "noise / 4")]
+    audits += [(promised(1.0), 6, control) for control in CONTROLS if control != "none"]
+    released = partial(promised, release_share=1.0)
+    audits += [(released(epsilon), 10_000, "none") for epsilon in (1.0, 10.0)]
+    audits += [(Promise("subject", 10.0, 1e-3, release_share=1.0), 10_000, "none")]
+    audits += [(released(1.0), 2000, control) for control in CONTROLS if control != "none"]
     table = pd.DataFrame([audit(windows, promise, n_runs, control) for promise, n_runs, control in audits])
     table["tightness"] = table["bound_dpsgd"] / table["promised"]
     print(table.round(4).to_string(index=False))

@@ -52,11 +52,26 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
         return Moments(means, _with_paired(codec, _paired(covariances, codec)))
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
+    total, counts = noised_sum(windows, codec, promise, rng)
+    noise_scale = promise.release_noise_multiplier * clip_norm_of(codec)
+    return _moments(total / counts, (noise_scale / counts) ** 2, codec)
+
+
+def noised_sum(
+    windows: Windows, codec: Codec, promise: Promise, rng: np.random.Generator | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """All that a private release reads of windows: the sum of their units' vectors, clipped, with noise.
+
+    Args:
+        as of `release`.
+
+    Returns:
+        The sum, and for each entry the public number that it is to be divided by.
+    """
     vectors, counts = _vectors(windows, codec, promise.unit)
     clip_norm = clip_norm_of(codec)
     noise_scale = promise.release_noise_multiplier * clip_norm
-    total = clipped(vectors, clip_norm).sum(axis=0) + noise_scale * normal(vectors.shape[1], rng)
-    return _moments(total / counts, (noise_scale / counts) ** 2, codec)
+    return clipped(vectors, clip_norm).sum(axis=0) + noise_scale * normal(vectors.shape[1], rng), counts
 
 
 def clip_norm_of(codec: Codec) -> float:
