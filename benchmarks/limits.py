@@ -55,10 +55,10 @@ def main() -> None:
     arguments = ((number, people) for number in range(N_POPULATIONS))
     tables = one_core_each(measure, arguments, N_POPULATIONS, "population")
     table = pd.DataFrame([row for rows in tables for row in rows])
-    keys = ["trained_on", "unit", "epsilon", "noise"]
-    summary = table.groupby(keys, sort=False, dropna=False)[["accuracy", "f1_stress", "auroc"]].agg(["mean", "sem"])
+    kinds = table.groupby(["trained_on", "unit", "epsilon"], sort=False)
+    summary = kinds[["accuracy", "f1_stress", "auroc"]].agg(["mean", "sem"])
     summary.columns = ["_".join(column) for column in summary.columns]
-    summary = summary.round(4).reset_index()
+    summary = summary.assign(noise=kinds["noise"].mean()).round(4).reset_index()
     summary.to_csv(RESULT, index=False)
     draw(summary).savefig(RESULT.with_suffix(".png"), dpi=120)
     print(summary.to_string(index=False))
