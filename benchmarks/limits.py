@@ -8,6 +8,7 @@ there are enough of them to see the whole course from nothing learned to all of 
 """
 
 import math
+import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -51,6 +52,7 @@ LINES = {
 
 def main() -> None:
     """Measures, prints and writes limits.csv and limits.png."""
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # what is timed takes all cores; this takes one in each process
     people = SimulatedPeople.simulate("extended", "subject", 60, 30)
     arguments = ((number, people) for number in range(N_POPULATIONS))
     tables = one_core_each(measure, arguments, N_POPULATIONS, "population")
