@@ -17,14 +17,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from wearsynth.cgan import Generator
-from wearsynth.codecs import SimulatedPeople, choose_codec, moments_of
+from wearsynth.codecs import Codec, SimulatedPeople, choose_codec, moments_of
 from wearsynth.detector import train
 from wearsynth.parallel import one_core_each
 from wearsynth.privacy import Promise
-from wearsynth.recordings import one_hertz
 from wearsynth.releases import Moments, release
 from wearsynth.scores import scores
-from wearsynth.simulation import POPULATION, simulate_recording
+from wearsynth.simulation import POPULATION, simulate_table
 from wearsynth.windows import Windows, make_windows
 
 RESULT = Path(__file__).parent / "limits.csv"
@@ -33,12 +32,11 @@ SIZE = 1.5  # of their alteration
 COHORT = 5000  # seed of the first one's people
 N_PEOPLE, N_LEARNED_FROM = 24, 14  # the others are tested; 14 learn when one of WESAD's 15 is left out
 N_WINDOWS, EPOCHS = 1000, 40
-WINDOW_DELTA, SUBJECT_DELTA = 1e-4, 1e-3
 PROMISES = [
-    *(Promise("window", epsilon, WINDOW_DELTA, release_share=1.0) for epsilon in (10, 1, 0.1)),
-    *(Promise("subject", epsilon, SUBJECT_DELTA, release_share=1.0) for epsilon in (10, 3, 1)),
+    *(Promise("window", epsilon, 1e-4, release_share=1.0) for epsilon in (10, 1, 0.1)),
+    *(Promise("subject", epsilon, 1e-3, release_share=1.0) for epsilon in (10, 3, 1)),
 ]
-GENERATORS = {  # by what they release: the same colours and marks wherever they are drawn
+GENERATORS = {  # colour, mark and what is released
     "released": ("#0173B2", "o", "descriptors, from simulated people on (released)"),
     "levels": ("#DE8F05", "s", "levels, from nothing on (levels)"),
 }
@@ -96,15 +94,13 @@ def measure(number: int, people: SimulatedPeople) -> list[dict]:
 def population(number: int) -> tuple[Windows, Windows]:
     """Windows of the people who are learned from, and of those who are tested, of an altered population."""
     altered = POPULATION.altered(SIZE, np.random.default_rng(number))
-    names = [f"S{person}" for person in range(2, 2 + N_PEOPLE)]
-    recordings = (simulate_recording(name, COHORT + number, altered)[0] for name in names)
-    table = pd.concat([one_hertz(recording) for recording in recordings], ignore_index=True)
-    learned_from = table["subject"].isin(names[:N_LEARNED_FROM])
+    table = simulate_table(N_PEOPLE, COHORT + number, altered)
+    learned_from = table["subject"].isin(table["subject"].unique()[:N_LEARNED_FROM])
     real = make_windows(table[learned_from], "extended", "subject", 60, 30)
     return real, make_windows(table[~learned_from], "extended", "subject", 60, 60)
 
 
-def draw_windows(codec, moments: Moments, seed: int) -> Windows:
+def draw_windows(codec: Codec, moments: Moments, seed: int) -> Windows:
     """Windows of these moments; no discriminator has a part in them."""
     return Generator(codec, moments, None).sample(N_WINDOWS, seed)
 
@@ -127,7 +123,7 @@ def draw(summary: pd.DataFrame) -> Figure:
         rows = summary[summary["trained_on"] == name].sort_values("noise")
         bars = 1.96 * rows["accuracy_sem"]
         ax.errorbar(rows["noise"], rows["accuracy_mean"], bars, color=colour, marker=marker, capsize=2, label=label)
-    for row in rows.itertuples():
+    for row in summary[summary["trained_on"] == "released"].itertuples():
         ax.annotate(
             f"{row.unit} {row.epsilon:g}", (row.noise, 0), xycoords=("data", "axes fraction"), xytext=(2, 4),
             textcoords="offset points", rotation=90, ha="right", color="#4D4D4D",

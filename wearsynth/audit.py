@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from dp_accounting.pld import privacy_loss_distribution
+from tqdm import tqdm
 
 from wearsynth import cgan
 from wearsynth.clipping import clipped_sum
@@ -145,7 +146,12 @@ def run_canaries(
 
 
 def run_release_canaries(
-    windows: Windows, promise: Promise, clip_factor: float, n_runs: int, noise_seed: int | None = None
+    windows: Windows,
+    promise: Promise,
+    clip_factor: float,
+    n_runs: int,
+    noise_seed: int | None = None,
+    name: str = "audit",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Makes a release many times, each time with or without a canary by the toss of a coin, and fresh noise.
 
@@ -157,7 +163,8 @@ def run_release_canaries(
         promise: what is promised.
         clip_factor: of the length at which vectors are clipped.
         n_runs: number of releases.
-        noise_seed: as for `run_canaries`.
+        noise_seed: as for `run_canaries`, like the next one.
+        name: see there.
 
     Returns:
         Scores and whether the canary took part, (n_runs,) each.
@@ -184,7 +191,8 @@ def run_release_canaries(
         )
     direction = own_sum / np.linalg.norm(own_sum)
     included = uniform(n_runs, rng) < 0.5
-    sums = np.array([noised_sum(of_coin[bool(coin)], codec, promise, rng)[0] for coin in included])
+    coins = tqdm(included, desc=name, mininterval=5, unit="release")
+    sums = np.array([noised_sum(of_coin[bool(coin)], codec, promise, rng)[0] for coin in coins])
     return (sums - without) @ direction / clip_norm_of(codec), included
 
 
@@ -326,13 +334,13 @@ def audit(
         raise ValueError(f"control={control!r}: expected {', '.join(map(repr, CONTROLS))}")
     clip_factor, noise_factor = CONTROLS[control]
     kept = replace(promise, clip_norm=clip_factor * promise.clip_norm)
-    for name in ("noise_multiplier", "release_noise_multiplier"):
-        vars(kept)[name] = noise_factor / clip_factor * getattr(promise, name)
+    for noise in ("noise_multiplier", "release_noise_multiplier"):
+        vars(kept)[noise] = noise_factor / clip_factor * getattr(promise, noise)
     told = "release" if promise.release_share == 1 else "steps"
+    name = f"{told}, {promise.unit}, epsilon {promise.epsilon:g}, control {control}"
     if told == "release":
-        scores, included = run_release_canaries(windows, kept, clip_factor, n_runs, noise_seed)
+        scores, included = run_release_canaries(windows, kept, clip_factor, n_runs, noise_seed, name)
     else:
-        name = f"{promise.unit}, epsilon {promise.epsilon:g}, control {control}"
         scores, included = run_canaries(windows, kept, n_runs, noise_seed, name)
     correct, guesses = count_correct(scores, included)
     return {
@@ -383,11 +391,12 @@ def main(folder: Path = Path(".")) -> None:
     promised = partial(Promise, "window", delta=1e-4, steps=100)
     audits = [(promised(1.0), 60, "none"), (promised(4.0), 24, "none"), (promised(10.0), 24, "none")]
     audits += [(Promise("subject", 10.0, 1e-3, steps=100), 24, "none")]
-    audits += [(promised(1.0), 6, control) for control in CONTROLS if control != "none"]
+    controls = [control for control in CONTROLS if control != "none"]
+    audits += [(promised(1.0), 6, control) for control in controls]
     released = partial(promised, release_share=1.0)
     audits += [(released(epsilon), 10_000, "none") for epsilon in (1.0, 10.0)]
     audits += [(Promise("subject", 10.0, 1e-3, release_share=1.0), 10_000, "none")]
-    audits += [(released(1.0), 2000, control) for control in CONTROLS if control != "none"]
+    audits += [(released(1.0), 2000, control) for control in controls]
     table = pd.DataFrame([audit(windows, promise, n_runs, control) for promise, n_runs, control in audits])
     table["tightness"] = table["bound_dpsgd"] / table["promised"]
     print(table.round(4).to_string(index=False))

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
-import pandas as pd
 from scipy.special import ndtri
 
 from wearsynth.detector import simple_features
 from wearsynth.files import replacing
-from wearsynth.recordings import one_hertz
-from wearsynth.simulation import simulate_recording
+from wearsynth.simulation import simulate_table
 from wearsynth.windows import Windows, make_windows
 
 N_PEOPLE = 40  # simulated
@@ -105,8 +103,7 @@ class SimulatedPeople:
         cls, signals: str, scaling: str, window_seconds: int, hop_seconds: int, n_people: int = N_PEOPLE
     ) -> "SimulatedPeople":
         """Simulates people, and cuts their recordings into windows; parameters as of `windows.make_windows`."""
-        recordings = (simulate_recording(f"S{number}", COHORT)[0] for number in range(2, 2 + n_people))
-        table = pd.concat([one_hertz(recording) for recording in recordings], ignore_index=True)
+        table = simulate_table(n_people, COHORT)
         return cls.from_windows(make_windows(table, signals, scaling, window_seconds, hop_seconds))
 
     @classmethod

@@ -53,8 +53,7 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
     total, counts = noised_sum(windows, codec, promise, rng)
-    noise_scale = promise.release_noise_multiplier * clip_norm_of(codec)
-    return _moments(total / counts, (noise_scale / counts) ** 2, codec)
+    return _moments(total / counts, (_noise_scale(promise, codec) / counts) ** 2, codec)
 
 
 def noised_sum(
@@ -69,9 +68,13 @@ def noised_sum(
         The sum, and for each entry the public number that it is to be divided by.
     """
     vectors, counts = _vectors(windows, codec, promise.unit)
-    clip_norm = clip_norm_of(codec)
-    noise_scale = promise.release_noise_multiplier * clip_norm
-    return clipped(vectors, clip_norm).sum(axis=0) + noise_scale * normal(vectors.shape[1], rng), counts
+    noise = _noise_scale(promise, codec) * normal(vectors.shape[1], rng)
+    return clipped(vectors, clip_norm_of(codec)).sum(axis=0) + noise, counts
+
+
+def _noise_scale(promise: Promise, codec: Codec) -> float:
+    """Standard deviation of the noise in each entry of the sum."""
+    return promise.release_noise_multiplier * clip_norm_of(codec)
 
 
 def clip_norm_of(codec: Codec) -> float:

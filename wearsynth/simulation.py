@@ -39,7 +39,16 @@ import pandas as pd
 from scipy.signal import lfilter
 
 from wearsynth.files import replacing
-from wearsynth.recordings import ACC_RATE, ACC_UNITS_PER_G, BVP_RATE, EDA_RATE, LABEL_RATE, TEMP_RATE, Recording
+from wearsynth.recordings import (
+    ACC_RATE,
+    ACC_UNITS_PER_G,
+    BVP_RATE,
+    EDA_RATE,
+    LABEL_RATE,
+    TEMP_RATE,
+    Recording,
+    one_hertz,
+)
 
 # What people differ in, drawn evenly between two ends. A response is the change at full arousal.
 TRAITS = {
@@ -178,6 +187,16 @@ def simulate_recording(subject: str, seed: int, population: Population = POPULAT
         label=np.repeat(session.label.to_numpy(np.int32), LABEL_RATE),
     )
     return recording, heart_rate.reshape(-1, BVP_RATE).mean(axis=1)
+
+
+def simulate_table(n_subjects: int, seed: int, population: Population = POPULATION) -> pd.DataFrame:
+    """The 1 Hz table (`recordings.one_hertz`) of simulated people; other parameters as of `write_cohort`.
+
+    Args:
+        population: whom they are drawn from.
+    """
+    recordings = (simulate_recording(f"S{number}", seed, population)[0] for number in range(2, 2 + n_subjects))
+    return pd.concat([one_hertz(recording) for recording in recordings], ignore_index=True)
 
 
 def write_cohort(folder: str | Path, n_subjects: int = 6, seed: int = 0) -> list[Path]:
