@@ -8,12 +8,28 @@ import pytest
 from scipy.stats import kstest
 
 from wearsynth import releases
-from wearsynth.codecs import choose_codec, moments_of
+from wearsynth.codecs import (
+    LITTLE_NOISE,
+    OTHERS_WEIGHT,
+    SOME_NOISE,
+    STRESS_AXIS_WEIGHT,
+    LevelProducts,
+    LevelsFirst,
+    SimulatedPeople,
+    choose_codec,
+    moments_of,
+)
 from wearsynth.privacy import Promise
-from wearsynth.releases import STRESS_AXIS_WEIGHT, Moments, clip_norm_of, clipped, release
+from wearsynth.releases import Moments, clip_norm_of, clipped, codec_for, release
 from wearsynth.windows import STRESS_SHARE, Windows
 
 ALONE = Promise(release_share=1.0)
+FORMS = [SimulatedPeople, LevelProducts, LevelsFirst]  # by noise
+
+
+def held(codec, form):
+    """The codec in one form, whatever the noise."""
+    return type(form.__name__, (form,), {"for_noise": lambda self, noise: self})(**vars(codec))
 
 
 def vectors(windows, codec, unit):
@@ -36,23 +52,36 @@ def stress_axis(codec):
     return axis / np.linalg.norm(axis)
 
 
+def slow_told(codec, difference):
+    """What a release tells of one window's coordinates."""
+    if not isinstance(codec, LevelsFirst):
+        white, axis = power(within(codec), -0.5) @ difference, stress_axis(codec)
+        return white + (STRESS_AXIS_WEIGHT - 1) * (white @ axis) * axis
+    covariance, told = within(codec), np.zeros(codec.size)
+    levels = [number for number in range(codec.size) if number % 6 == 0]
+    others = [number for number in range(codec.size) if number % 6]
+    of_levels, across = covariance[np.ix_(levels, levels)], covariance[np.ix_(others, levels)]
+    slopes = np.linalg.solve(of_levels, across.T).T
+    rest = covariance[np.ix_(others, others)] - slopes @ across.T
+    told[levels] = power(of_levels, -0.5) @ difference[levels]
+    told[others] = OTHERS_WEIGHT * power(rest, -0.5) @ (difference[others] - slopes @ difference[levels])
+    return told
+
+
 def slow_vectors(windows, codec, unit):
     """The same by loops: one window, one pair of coordinates after the other."""
-    whitening = power(within(codec), -0.5)
     whitening_of_pairs = power(within(codec)[codec.paired][:, codec.paired], -0.5)
-    axis = stress_axis(codec)
     rows = []
     for index, label in enumerate(windows.labels):
         difference = codec.encode(windows.values[index : index + 1])[0] - codec.means[label]
-        white, paired = whitening @ difference, whitening_of_pairs @ difference[codec.paired]
-        stretched = white + (STRESS_AXIS_WEIGHT - 1) * (white @ axis) * axis
+        paired = whitening_of_pairs @ difference[codec.paired]
         known = whitening_of_pairs @ codec.covariances[label][codec.paired][:, codec.paired] @ whitening_of_pairs
         products = [
             codec.product_weight * (1 if i == j else math.sqrt(2)) * (paired[i] * paired[j] - known[i, j])
             for i in range(len(codec.paired))
             for j in range(i, len(codec.paired))
         ]
-        rows.append((label, np.array([*stretched, *products])))
+        rows.append((label, np.array([*slow_told(codec, difference), *products])))
     if unit == "window":
         return [np.concatenate([own * (label == 0), own * (label == 1)]) for label, own in rows]
     result = []
@@ -63,28 +92,32 @@ def slow_vectors(windows, codec, unit):
     return result
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("unit", ["window", "subject"])
-def test_vectors_equal_a_loops(make_toy_windows, toy_codec, unit):
+def test_vectors_equal_a_loops(make_toy_windows, toy_codec, unit, form):
     windows = make_toy_windows()[np.r_[0, 3, 4:22]]  # the first person has windows with stress only, the last few
-    found, counts = vectors(windows, toy_codec, unit)
-    np.testing.assert_allclose(found, slow_vectors(windows, toy_codec, unit), rtol=1e-9, atol=1e-9)
+    codec = held(toy_codec, form)
+    found, counts = vectors(windows, codec, unit)
+    np.testing.assert_allclose(found, slow_vectors(windows, codec, unit), rtol=1e-9, atol=1e-9)
     n = len(windows) if unit == "window" else 4
     expected = [n * (1 - STRESS_SHARE), n * STRESS_SHARE] if unit == "window" else [n, n]
     np.testing.assert_allclose(counts, np.repeat(expected, len(found[0]) // 2))
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("unit", ["window", "subject"])
-def test_one_unit_more_moves_the_sum_by_a_clip_norm_at_most(make_toy_windows, toy_codec, unit):
+def test_one_unit_more_moves_the_sum_by_a_clip_norm_at_most(make_toy_windows, toy_codec, unit, form):
     """Whatever a unit holds: extreme values, or some that are not finite at all."""
-    clip_norm = clip_norm_of(toy_codec)
+    codec = held(toy_codec, form)
+    clip_norm = clip_norm_of(codec)
     windows = make_toy_windows()
     for value in (0.0, 1.0, 1e30, np.nan, np.inf):
         others = np.isin(windows.subjects, ["S2", "S3", "S4"])
         values = np.where(others[:, None, None], windows.values, np.float32(value))
-        found, _ = vectors(replace(windows, values=values), toy_codec, unit)
+        found, _ = vectors(replace(windows, values=values), codec, unit)
         lengths = np.linalg.norm(clipped(found, clip_norm), axis=1)
         assert np.isfinite(lengths).all() and lengths.max() <= clip_norm * (1 + 1e-9)
-        without, _ = vectors(windows[others], toy_codec, unit)
+        without, _ = vectors(windows[others], codec, unit)
         # The others' vectors are what they were: nothing of a unit gets into another's.
         np.testing.assert_allclose(found[: len(without)], without, atol=1e-9)
 
@@ -94,17 +127,33 @@ def test_clipping_shortens_what_is_longer_and_nothing_else():
     np.testing.assert_allclose(found, [[0.6, 0.8], [0.3, 0.4], [0, 0], [0, 0]])
 
 
+@pytest.mark.parametrize("unit", ["window", "subject"])
+def test_what_is_told_goes_by_the_noise_of_a_mean(make_toy_windows, toy_codec, unit):
+    windows, promise = make_toy_windows(), Promise(unit=unit, release_share=1.0)
+    units = len(windows) if unit == "window" else len(set(windows.subjects))
+    asked = []
+    codec = type("Asked", (SimulatedPeople,), {"for_noise": lambda self, noise: asked.append(noise)})(**vars(toy_codec))
+    codec_for(codec, promise, windows)
+    assert asked == [promise.release_noise_multiplier / units]
+    edges = [0.0, LITTLE_NOISE, SOME_NOISE, np.inf]
+    for form, least, most in zip(FORMS, edges, edges[1:]):
+        assert [type(toy_codec.for_noise(noise)) for noise in (np.nextafter(least, 1), most)] == [form, form]
+    for generator in ("levels", "copula"):
+        plain = choose_codec(generator, toy_codec)
+        assert plain.for_noise(np.inf) is plain
+
+
 def test_the_noise_is_the_promised_one(make_toy_windows, toy_codec, monkeypatch):
     """What is released less the sum of the clipped vectors, over the promised scale, is standard normal."""
-    given = []
+    given, codec = [], held(toy_codec, LevelProducts)
     monkeypatch.setattr(releases, "_moments", lambda mean, variances, _: given.append((mean, variances)))
     windows = make_toy_windows()
     for _ in range(20):
-        release(windows, toy_codec, ALONE)
+        release(windows, codec, ALONE)
     means, variances = np.array(given).swapaxes(0, 1)
-    found, counts = vectors(windows, toy_codec, "window")
-    scale = ALONE.release_noise_multiplier * clip_norm_of(toy_codec)
-    noise = means * counts - clipped(found, clip_norm_of(toy_codec)).sum(axis=0)
+    found, counts = vectors(windows, codec, "window")
+    scale = ALONE.release_noise_multiplier * clip_norm_of(codec)
+    noise = means * counts - clipped(found, clip_norm_of(codec)).sum(axis=0)
     assert kstest((noise / scale).ravel(), "norm").pvalue > 1e-4
     assert not np.array_equal(means[0], means[1])
     np.testing.assert_allclose(variances, np.broadcast_to((scale / counts) ** 2, variances.shape))
@@ -129,9 +178,8 @@ def test_without_privacy_the_moments_are_the_windows_own(make_toy_windows, toy_c
             np.testing.assert_array_equal(found.covariances[label], codec.covariances[label])
 
 
-@pytest.mark.parametrize("generator", ["released", "copula"])
-def test_what_is_not_told_of_covariances_follows_from_what_is_as_before(toy_codec, generator):
-    codec = choose_codec(generator, toy_codec)
+def test_what_is_not_told_of_covariances_follows_from_what_is_as_before(toy_codec):
+    codec = held(toy_codec, LevelProducts)
     pairs = np.ix_(codec.paired, codec.paired)
     paired = np.stack(
         [(1 + label) * np.cov(np.random.default_rng(0).normal(size=(len(pairs[0]), 20))) for label in (0, 1)]
@@ -145,10 +193,11 @@ def test_what_is_not_told_of_covariances_follows_from_what_is_as_before(toy_code
         assert np.linalg.eigvalsh(found).min() > 0
 
 
-def test_drowned_in_noise_the_moments_stay_as_known_beforehand(make_toy_windows, toy_codec):
+@pytest.mark.parametrize("form", FORMS)
+def test_drowned_in_noise_the_moments_stay_as_known_beforehand(make_toy_windows, toy_codec, form):
     """The means are then in doubt as much as before the release, and windows are drawn from all that they may be."""
-    rng = np.random.default_rng(0)  # of six products, some may by chance look like more than noise
-    found = release(make_toy_windows(), toy_codec, Promise(epsilon=1e-3, release_share=1.0), rng)
+    rng = np.random.default_rng(0)  # of products, some may by chance look like more than noise
+    found = release(make_toy_windows(), held(toy_codec, form), Promise(epsilon=1e-3, release_share=1.0), rng)
     spread = np.sqrt(np.diag(within(toy_codec)))
     assert np.abs((found.means - toy_codec.means) / spread).max() < 0.1
     expected = toy_codec.covariances + sum(toy_codec.doubt) * within(toy_codec)
@@ -157,46 +206,49 @@ def test_drowned_in_noise_the_moments_stay_as_known_beforehand(make_toy_windows,
 
 def moments_without_products(released, variances, codec):
     """Moments from both classes' released means (2, size), with noise of `variances` (2,); products drown."""
-    products = np.zeros((2, 3))
+    products = np.zeros((2, len(codec.paired) * (len(codec.paired) + 1) // 2))
     noises = np.hstack([np.tile(variances[:, None], codec.size), products + 1e12])
     return releases._moments(np.hstack([released, products]).ravel(), noises.ravel(), codec)
 
 
-def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_codec):
+@pytest.mark.parametrize("form", FORMS)
+def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_codec, form):
     """By draws instead of algebra: means as known beforehand, weighted by how well they explain what is released."""
-    rng, size = np.random.default_rng(0), toy_codec.size
-    white, axis = power(within(toy_codec), -0.5), stress_axis(toy_codec)
-    released = 0.3 * axis + 0.1 * rng.normal(size=(2, size))
+    rng, codec, size = np.random.default_rng(0), held(toy_codec, form), toy_codec.size
+    white = power(within(codec), -0.5)
+    released = 0.3 * stress_axis(codec) + 0.1 * rng.normal(size=(2, size))
     variances = np.array([3.0, 5.0])  # so much noise that many draws weigh in
-    found = moments_without_products(released, variances, toy_codec)
-    common, contrast = (np.sqrt(doubt) * rng.normal(size=(200000, size)) for doubt in toy_codec.doubt)
+    found = moments_without_products(released, variances, codec)
+    common, contrast = (np.sqrt(doubt) * rng.normal(size=(200000, size)) for doubt in codec.doubt)
     means = np.stack([common - contrast, common + contrast])
-    seen = toy_codec.shortened * (means + (STRESS_AXIS_WEIGHT - 1) * (means @ axis)[..., None] * axis)
+    seen = codec.shortened * np.apply_along_axis(lambda unit: slow_told(codec, unit), 0, power(within(codec), 0.5))
+    seen = means @ seen.T
     misfit = np.sum((seen - released[:, None]) ** 2 / variances[:, None, None], axis=(0, 2))
     weights = np.exp(-misfit / 2)
     weights /= weights.sum()
     expected = np.einsum("n,cns->cs", weights, means)
     assert 1 / np.sum(weights**2) > 20000  # draws that count; the error of a mean is their doubt over the root of it
-    np.testing.assert_allclose((found.means - toy_codec.means) @ white, expected, atol=5 * 0.7 / np.sqrt(20000))
+    np.testing.assert_allclose((found.means - codec.means) @ white, expected, atol=5 * 0.7 / np.sqrt(20000))
     about = means - expected[:, None]
     doubt = np.einsum("n,cns,cnt->cst", weights, about, about)
     # Drowned products leave the covariances as they were.
-    added = white @ (found.covariances - toy_codec.covariances) @ white
+    added = white @ (found.covariances - codec.covariances) @ white
     np.testing.assert_allclose(added, doubt, atol=5 * 0.7 / np.sqrt(20000))
 
 
-def test_the_posterior_of_means_is_kalmans(toy_codec):
+@pytest.mark.parametrize("form", FORMS)
+def test_the_posterior_of_means_is_kalmans(toy_codec, form):
     """The same exactly, where there is less noise: by what is seen of means, not by what that makes of the noise."""
-    rng, size = np.random.default_rng(0), toy_codec.size
-    white, axis = power(within(toy_codec), -0.5), stress_axis(toy_codec)
-    see = toy_codec.shortened * (np.eye(size) + (STRESS_AXIS_WEIGHT - 1) * np.outer(axis, axis))
+    rng, codec, size = np.random.default_rng(0), held(toy_codec, form), toy_codec.size
+    white = power(within(codec), -0.5)
+    see = codec.shortened * np.apply_along_axis(lambda unit: slow_told(codec, unit), 0, power(within(codec), 0.5))
     released, variances = rng.normal(size=(2, size)), np.array([0.01, 0.03])
-    found = moments_without_products(released, variances, toy_codec)
-    common, contrast = toy_codec.doubt
+    found = moments_without_products(released, variances, codec)
+    common, contrast = codec.doubt
     prior = np.kron([[common + contrast, common - contrast], [common - contrast, common + contrast]], np.eye(size))
     both, noise = np.kron(np.eye(2), see), np.diag(np.repeat(variances, size))
     expected = prior @ both.T @ np.linalg.solve(both @ prior @ both.T + noise, released.ravel())
-    np.testing.assert_allclose((found.means - toy_codec.means) @ white, expected.reshape(2, size), atol=1e-8)
+    np.testing.assert_allclose((found.means - codec.means) @ white, expected.reshape(2, size), atol=1e-8)
 
 
 class AsTheyAre:
@@ -205,9 +257,13 @@ class AsTheyAre:
     size, doubt, product_weight, shortened = 12, (0.4, 0.08), 0.3, 0.6
     paired, covariances = np.arange(4), np.stack([np.eye(12)] * 2)
     means = np.stack([np.zeros(12), np.eye(12)[0]])
+    axes = SimulatedPeople.axes
 
     def __init__(self, reach):
         self.reach = reach
+
+    def for_noise(self, noise):
+        return self
 
     def encode(self, values):
         return values[:, 0].astype(float)

@@ -38,7 +38,7 @@ from wearsynth.clipping import clipped_sum
 from wearsynth.codecs import SimulatedPeople
 from wearsynth.dpsgd import PrivateGradient, Units, uniform
 from wearsynth.privacy import Promise
-from wearsynth.releases import clip_norm_of, noised_sum
+from wearsynth.releases import clip_norm_of, codec_for, noised_sum
 from wearsynth.windows import EXTENDED, Windows, concatenate
 
 CANARY_SIZE = 15.0  # so large that its gradient is clipped, and not so large that the loss saturates: no gradient
@@ -173,8 +173,8 @@ def run_release_canaries(
         ValueError: windows are too few, or too much alike, to say how coordinates go together.
     """
     rng = None if noise_seed is None else np.random.default_rng(noise_seed)
-    own = SimulatedPeople.from_windows(windows)  # these windows are nobody's
-    codec = type("Controlled", (SimulatedPeople,), {"reach": clip_factor * own.reach})(**vars(own))
+    own = codec_for(SimulatedPeople.from_windows(windows), promise, windows)  # these windows are nobody's
+    codec = type("Controlled", (type(own),), {"reach": clip_factor * own.reach})(**vars(own))
     # Nobody's signals jump from end to end of their range: all its descriptors are as far off as they may be.
     jumping = np.broadcast_to((np.arange(windows.values.shape[1]) % 2)[:, None], windows.values.shape[1:])
     labels = np.array([0, 1] if promise.unit == "subject" else [1])

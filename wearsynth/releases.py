@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wearsynth.codecs import Codec, moments_of
+from wearsynth.codecs import Codec, moments_of, power, within
 from wearsynth.dpsgd import normal
 from wearsynth.privacy import Promise
 from wearsynth.windows import STRESS_SHARE, Windows
 
-STRESS_AXIS_WEIGHT = 6.0  # of the axis that tells stress in simulated people; every other axis counts once
 LEAST_VARIANCE = 0.05  # in any direction, of covariances on the scale of the one known beforehand within the classes
 CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of what products differ by
 
@@ -52,8 +51,15 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
         return Moments(means, _with_paired(codec, _paired(covariances, codec)))
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
+    codec = codec_for(codec, promise, windows)
     total, counts = noised_sum(windows, codec, promise, rng)
     return _moments(total / counts, (_noise_scale(promise, codec) / counts) ** 2, codec)
+
+
+def codec_for(codec: Codec, promise: Promise, windows: Windows) -> Codec:
+    """The codec of which a release tells what its noise leaves worth telling; reads how many units there are."""
+    units = len(windows) if promise.unit == "window" else len(np.unique(windows.subjects))
+    return codec.for_noise(promise.release_noise_multiplier / units)
 
 
 def noised_sum(
@@ -96,8 +102,7 @@ def _vectors(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.
     of_pairs = differences[:, codec.paired] @ _pair_axes(codec, -0.5)
     expected = _known_products(codec)[:, first, second]
     products = weights * (of_pairs[:, first] * of_pairs[:, second] - expected[windows.labels])
-    stretched = differences @ _power(_within(codec), -0.5) @ _stretch(codec, STRESS_AXIS_WEIGHT)
-    told = np.hstack([stretched, products])
+    told = np.hstack([differences @ codec.axes, products])
     if unit == "window":
         counts = len(windows) * np.repeat([1 - STRESS_SHARE, STRESS_SHARE], told.shape[1])
         return np.hstack([told * (windows.labels[:, None] == label) for label in (0, 1)]), counts
@@ -124,11 +129,6 @@ def _pairs(codec: Codec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return first, second, codec.product_weight * np.where(first == second, 1, np.sqrt(2))
 
 
-def _within(codec: Codec) -> np.ndarray:
-    """Covariance within the classes, taken together, as known beforehand."""
-    return (1 - STRESS_SHARE) * codec.covariances[0] + STRESS_SHARE * codec.covariances[1]
-
-
 def _paired(covariances: np.ndarray, codec: Codec) -> np.ndarray:
     """The part of covariances (..., size, size) that is of the paired coordinates."""
     return covariances[..., codec.paired[:, None], codec.paired]
@@ -136,24 +136,13 @@ def _paired(covariances: np.ndarray, codec: Codec) -> np.ndarray:
 
 def _pair_axes(codec: Codec, exponent: float) -> np.ndarray:
     """Matrix that turns paired coordinates to the axes of products by an exponent of -0.5, and back by one of 0.5."""
-    return _power(_paired(_within(codec), codec), exponent)
+    return power(_paired(within(codec), codec), exponent)
 
 
 def _known_products(codec: Codec) -> np.ndarray:
     """Covariance of the paired coordinates in each class, as known beforehand, on the axes of products."""
     whitening = _pair_axes(codec, -0.5)
     return whitening @ _paired(codec.covariances, codec) @ whitening
-
-
-def _stretch(codec: Codec, factor: float) -> np.ndarray:
-    """Matrix (size, size) that stretches one axis: that on which the classes known beforehand differ.
-
-    Axes are those on which coordinates have a covariance of 1. There, noise is alike in every direction, but an error
-    along this axis moves the line between stress and the rest.
-    """
-    contrast = (codec.means[1] - codec.means[0]) @ _power(_within(codec), -0.5)
-    axis = contrast / max(np.linalg.norm(contrast), 1e-9)
-    return np.eye(codec.size) + (factor - 1) * np.outer(axis, axis)
 
 
 def _moments(mean: np.ndarray, variances: np.ndarray, codec: Codec) -> Moments:
@@ -166,18 +155,18 @@ def _moments(mean: np.ndarray, variances: np.ndarray, codec: Codec) -> Moments:
     (released, products), (noises, product_noises) = (
         np.split(each.reshape(2, -1), [codec.size], axis=1) for each in (mean, variances)
     )
-    back, root = _stretch(codec, 1 / STRESS_AXIS_WEIGHT), _power(_within(codec), 0.5)
+    back = np.linalg.inv(codec.axes)
     # Both classes' means at once: what one of them tells of what both have in common, it tells of the other.
-    seen = released.ravel() / codec.shortened @ np.kron(np.eye(2), back)
-    noise = np.kron(np.diag(noises[:, 0]) / codec.shortened**2, back @ back)
+    seen = (released / codec.shortened @ back).ravel()
+    noise = np.kron(np.diag(noises[:, 0]) / codec.shortened**2, back.T @ back)
     common, contrast = codec.doubt
     between = np.array([[common + contrast, common - contrast], [common - contrast, common + contrast]])
-    prior = np.kron(between, np.eye(codec.size))
+    prior = np.kron(between, within(codec))
     gain = prior @ np.linalg.inv(prior + noise)
-    shifts = (gain @ seen).reshape(2, codec.size) @ root
+    shifts = (gain @ seen).reshape(2, codec.size)
     posterior = (prior - gain @ prior).reshape(2, codec.size, 2, codec.size)
     # Windows are drawn from all that means may be, and not as if the likeliest were the true ones.
-    in_doubt = np.stack([root @ posterior[label, :, label] @ root for label in (0, 1)])
+    in_doubt = np.stack([posterior[label, :, label] for label in (0, 1)])
     # Products were of differences from the means known beforehand: the part of the means' own shift goes.
     squares = shifts[:, :, None] * shifts[:, None] + in_doubt
     paired = _paired_covariances(products, product_noises, codec.shortened * _paired(squares, codec), codec)
@@ -229,9 +218,3 @@ def _believed(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
     seen = CANDIDATES[:, None] + variances
     variance = CANDIDATES[np.argmin(np.sum(np.log(seen) + released**2 / seen, axis=1))]
     return released * variance / (variance + variances)
-
-
-def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
-    """A power of a symmetric matrix without variances of 0."""
-    variances, directions = np.linalg.eigh(matrix)
-    return directions * variances**exponent @ directions.T
