@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from wearsynth import cgan
 from wearsynth.clipping import clipped_sum
-from wearsynth.codecs import SimulatedPeople
+from wearsynth.codecs import Codec, SimulatedPeople
 from wearsynth.dpsgd import PrivateGradient, Units, uniform
 from wearsynth.privacy import Promise
 from wearsynth.releases import clip_norm_of, codec_for, noised_sum
@@ -148,7 +148,7 @@ def run_canaries(
 def run_release_canaries(
     windows: Windows,
     promise: Promise,
-    clip_factor: float,
+    codec: Codec,
     n_runs: int,
     noise_seed: int | None = None,
     name: str = "audit",
@@ -161,7 +161,7 @@ def run_release_canaries(
     Args:
         windows: stand for the real ones.
         promise: what is promised.
-        clip_factor: of the length at which vectors are clipped.
+        codec: says what is told, and at what length vectors are clipped.
         n_runs: number of releases.
         noise_seed: as for `run_canaries`, like the next one.
         name: see there.
@@ -173,8 +173,6 @@ def run_release_canaries(
         ValueError: windows are too few, or too much alike, to say how coordinates go together.
     """
     rng = None if noise_seed is None else np.random.default_rng(noise_seed)
-    own = codec_for(SimulatedPeople.from_windows(windows), promise, windows)  # these windows are nobody's
-    codec = type("Controlled", (type(own),), {"reach": clip_factor * own.reach})(**vars(own))
     # Nobody's signals jump from end to end of their range: all its descriptors are as far off as they may be.
     jumping = np.broadcast_to((np.arange(windows.values.shape[1]) % 2)[:, None], windows.values.shape[1:])
     labels = np.array([0, 1] if promise.unit == "subject" else [1])
@@ -339,7 +337,9 @@ def audit(
     told = "release" if promise.release_share == 1 else "steps"
     name = f"{told}, {promise.unit}, epsilon {promise.epsilon:g}, control {control}"
     if told == "release":
-        scores, included = run_release_canaries(windows, kept, clip_factor, n_runs, noise_seed, name)
+        own = codec_for(SimulatedPeople.from_windows(windows), promise, windows)  # these windows are nobody's
+        codec = type("Controlled", (type(own),), {"reach": clip_factor * own.reach})(**vars(own))
+        scores, included = run_release_canaries(windows, kept, codec, n_runs, noise_seed, name)
     else:
         scores, included = run_canaries(windows, kept, n_runs, noise_seed, name)
     correct, guesses = count_correct(scores, included)
