@@ -177,6 +177,8 @@ def test_of_and_without_part_the_windows(make_toy_windows):
     assert set(windows.without("S3").subjects) == {"S2", "S4"}
     assert len(windows.of("S3")) + len(windows.without("S3")) == len(windows)
     np.testing.assert_array_equal(windows.without("nobody").values, windows.values)
+    assert windows.n_units("window") == sum(windows.of(person).n_units("window") for person in ("S2", "S3", "S4"))
+    assert windows.n_units("subject") == 3
 
 
 def test_concatenate_joins_and_refuses_other_signals(make_toy_windows):

@@ -38,7 +38,7 @@ from wearsynth.clipping import clipped_sum
 from wearsynth.codecs import Codec, SimulatedPeople
 from wearsynth.dpsgd import PrivateGradient, Units, uniform
 from wearsynth.privacy import Promise
-from wearsynth.releases import clip_norm_of, codec_for, noised_sum
+from wearsynth.releases import clip_norm_of, codec_for, noised_sum, sum_without_noise
 from wearsynth.windows import EXTENDED, Windows, concatenate
 
 CANARY_SIZE = 15.0  # so large that its gradient is clipped, and not so large that the loss saturates: no gradient
@@ -179,9 +179,7 @@ def run_release_canaries(
     values = np.repeat(jumping[None], len(labels), axis=0).astype(np.float32)
     canary = Windows(values, labels, np.repeat("canary", len(labels)), windows.signals)
     of_coin = {False: windows, True: concatenate([windows, canary])}
-    silent = replace(promise)
-    vars(silent)["release_noise_multiplier"] = 0.0
-    without, present = (noised_sum(each, codec, silent, rng)[0] for each in of_coin.values())
+    without, present = (sum_without_noise(each, codec, promise.unit)[0] for each in of_coin.values())
     own_sum = present - without
     if not np.linalg.norm(own_sum) > 0:
         raise ValueError(

@@ -58,8 +58,7 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
 
 def codec_for(codec: Codec, promise: Promise, windows: Windows) -> Codec:
     """The codec of which a release tells what its noise leaves worth telling; reads how many units there are."""
-    units = len(windows) if promise.unit == "window" else len(np.unique(windows.subjects))
-    return codec.for_noise(promise.release_noise_multiplier / units)
+    return codec.for_noise(promise.release_noise_multiplier / windows.n_units(promise.unit))
 
 
 def noised_sum(
@@ -73,9 +72,14 @@ def noised_sum(
     Returns:
         The sum, and for each entry the public number that it is to be divided by.
     """
-    vectors, counts = _vectors(windows, codec, promise.unit)
-    noise = _noise_scale(promise, codec) * normal(vectors.shape[1], rng)
-    return clipped(vectors, clip_norm_of(codec)).sum(axis=0) + noise, counts
+    total, counts = sum_without_noise(windows, codec, promise.unit)
+    return total + _noise_scale(promise, codec) * normal(len(total), rng), counts
+
+
+def sum_without_noise(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """As `noised_sum`, but private: for that function, and for an audit of it."""
+    vectors, counts = _vectors(windows, codec, unit)
+    return clipped(vectors, clip_norm_of(codec)).sum(axis=0), counts
 
 
 def _noise_scale(promise: Promise, codec: Codec) -> float:

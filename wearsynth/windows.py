@@ -66,6 +66,10 @@ class Windows:
         """The windows of everybody else; of all, where nobody is called that."""
         return self[self.subjects != subject]
 
+    def n_units(self, unit: str) -> int:
+        """How many there are of what is protected: windows, or under unit 'subject' people."""
+        return len(self) if unit == "window" else len(np.unique(self.subjects))
+
     def save(self, path: Path) -> None:
         """Writes the windows to an .npz file."""
         with replacing(path) as draft:
