@@ -81,11 +81,11 @@ def measure(number: int, people: SimulatedPeople) -> list[dict]:
         ("simulated", "", 0.0, math.inf): draw_windows(people, Moments(people.means, people.covariances), number),
     }
     for generator in GENERATORS:
-        codec = choose_codec(generator, people)
         for promise in PROMISES:
             rng = np.random.default_rng(number)  # what protects nobody is repeated more easily
-            units = len(real) if promise.unit == "window" else N_LEARNED_FROM
-            key = (generator, promise.unit, promise.epsilon, promise.release_noise_multiplier / units)
+            noise = promise.release_noise_multiplier / real.n_units(promise.unit)
+            codec = choose_codec(generator, people).for_noise(noise)
+            key = (generator, promise.unit, promise.epsilon, noise)
             kinds[key] = draw_windows(codec, release(real, codec, promise, rng), number)
     names = ("trained_on", "unit", "epsilon", "noise")
     return [dict(zip(names, key)) | tested(windows, test, number) for key, windows in kinds.items()]

@@ -20,16 +20,16 @@ from wearsynth.codecs import (
     moments_of,
 )
 from wearsynth.privacy import Promise
-from wearsynth.releases import Moments, clip_norm_of, clipped, codec_for, release
+from wearsynth.releases import Moments, clip_norm_of, clipped, release
 from wearsynth.windows import STRESS_SHARE, Windows
 
 ALONE = Promise(release_share=1.0)
 FORMS = [SimulatedPeople, LevelProducts, LevelsFirst]  # by noise
 
 
-def held(codec, form):
-    """The codec in one form, whatever the noise."""
-    return type(form.__name__, (form,), {"for_noise": lambda self, noise: self})(**vars(codec))
+def in_form(codec, form):
+    """The codec in one form."""
+    return form(**vars(codec))
 
 
 def vectors(windows, codec, unit):
@@ -96,7 +96,7 @@ def slow_vectors(windows, codec, unit):
 @pytest.mark.parametrize("unit", ["window", "subject"])
 def test_vectors_equal_a_loops(make_toy_windows, toy_codec, unit, form):
     windows = make_toy_windows()[np.r_[0, 3, 4:22]]  # the first person has windows with stress only, the last few
-    codec = held(toy_codec, form)
+    codec = in_form(toy_codec, form)
     found, counts = vectors(windows, codec, unit)
     np.testing.assert_allclose(found, slow_vectors(windows, codec, unit), rtol=1e-9, atol=1e-9)
     n = len(windows) if unit == "window" else 4
@@ -108,7 +108,7 @@ def test_vectors_equal_a_loops(make_toy_windows, toy_codec, unit, form):
 @pytest.mark.parametrize("unit", ["window", "subject"])
 def test_one_unit_more_moves_the_sum_by_a_clip_norm_at_most(make_toy_windows, toy_codec, unit, form):
     """Whatever a unit holds: extreme values, or some that are not finite at all."""
-    codec = held(toy_codec, form)
+    codec = in_form(toy_codec, form)
     clip_norm = clip_norm_of(codec)
     windows = make_toy_windows()
     for value in (0.0, 1.0, 1e30, np.nan, np.inf):
@@ -127,14 +127,7 @@ def test_clipping_shortens_what_is_longer_and_nothing_else():
     np.testing.assert_allclose(found, [[0.6, 0.8], [0.3, 0.4], [0, 0], [0, 0]])
 
 
-@pytest.mark.parametrize("unit", ["window", "subject"])
-def test_what_is_told_goes_by_the_noise_of_a_mean(make_toy_windows, toy_codec, unit):
-    windows, promise = make_toy_windows(), Promise(unit=unit, release_share=1.0)
-    units = len(windows) if unit == "window" else len(set(windows.subjects))
-    asked = []
-    codec = type("Asked", (SimulatedPeople,), {"for_noise": lambda self, noise: asked.append(noise)})(**vars(toy_codec))
-    codec_for(codec, promise, windows)
-    assert asked == [promise.release_noise_multiplier / units]
+def test_what_is_told_goes_by_the_noise_of_a_mean(toy_codec):
     edges = [0.0, LITTLE_NOISE, SOME_NOISE, np.inf]
     for form, least, most in zip(FORMS, edges, edges[1:]):
         assert [type(toy_codec.for_noise(noise)) for noise in (np.nextafter(least, 1), most)] == [form, form]
@@ -145,7 +138,7 @@ def test_what_is_told_goes_by_the_noise_of_a_mean(make_toy_windows, toy_codec, u
 
 def test_the_noise_is_the_promised_one(make_toy_windows, toy_codec, monkeypatch):
     """What is released less the sum of the clipped vectors, over the promised scale, is standard normal."""
-    given, codec = [], held(toy_codec, LevelProducts)
+    given, codec = [], in_form(toy_codec, LevelProducts)
     monkeypatch.setattr(releases, "_moments", lambda mean, variances, _: given.append((mean, variances)))
     windows = make_toy_windows()
     for _ in range(20):
@@ -179,7 +172,7 @@ def test_without_privacy_the_moments_are_the_windows_own(make_toy_windows, toy_c
 
 
 def test_what_is_not_told_of_covariances_follows_from_what_is_as_before(toy_codec):
-    codec = held(toy_codec, LevelProducts)
+    codec = in_form(toy_codec, LevelProducts)
     pairs = np.ix_(codec.paired, codec.paired)
     paired = np.stack(
         [(1 + label) * np.cov(np.random.default_rng(0).normal(size=(len(pairs[0]), 20))) for label in (0, 1)]
@@ -197,7 +190,7 @@ def test_what_is_not_told_of_covariances_follows_from_what_is_as_before(toy_code
 def test_drowned_in_noise_the_moments_stay_as_known_beforehand(make_toy_windows, toy_codec, form):
     """The means are then in doubt as much as before the release, and windows are drawn from all that they may be."""
     rng = np.random.default_rng(0)  # of products, some may by chance look like more than noise
-    found = release(make_toy_windows(), held(toy_codec, form), Promise(epsilon=1e-3, release_share=1.0), rng)
+    found = release(make_toy_windows(), in_form(toy_codec, form), Promise(epsilon=1e-3, release_share=1.0), rng)
     spread = np.sqrt(np.diag(within(toy_codec)))
     assert np.abs((found.means - toy_codec.means) / spread).max() < 0.1
     expected = toy_codec.covariances + sum(toy_codec.doubt) * within(toy_codec)
@@ -214,7 +207,7 @@ def moments_without_products(released, variances, codec):
 @pytest.mark.parametrize("form", FORMS)
 def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_codec, form):
     """By draws instead of algebra: means as known beforehand, weighted by how well they explain what is released."""
-    rng, codec, size = np.random.default_rng(0), held(toy_codec, form), toy_codec.size
+    rng, codec, size = np.random.default_rng(0), in_form(toy_codec, form), toy_codec.size
     white = power(within(codec), -0.5)
     released = 0.3 * stress_axis(codec) + 0.1 * rng.normal(size=(2, size))
     variances = np.array([3.0, 5.0])  # so much noise that many draws weigh in
@@ -239,7 +232,7 @@ def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_code
 @pytest.mark.parametrize("form", FORMS)
 def test_the_posterior_of_means_is_kalmans(toy_codec, form):
     """The same exactly, where there is less noise: by what is seen of means, not by what that makes of the noise."""
-    rng, codec, size = np.random.default_rng(0), held(toy_codec, form), toy_codec.size
+    rng, codec, size = np.random.default_rng(0), in_form(toy_codec, form), toy_codec.size
     white = power(within(codec), -0.5)
     see = codec.shortened * np.apply_along_axis(lambda unit: slow_told(codec, unit), 0, power(within(codec), 0.5))
     released, variances = rng.normal(size=(2, size)), np.array([0.01, 0.03])
@@ -261,9 +254,6 @@ class AsTheyAre:
 
     def __init__(self, reach):
         self.reach = reach
-
-    def for_noise(self, noise):
-        return self
 
     def encode(self, values):
         return values[:, 0].astype(float)

@@ -38,7 +38,7 @@ from wearsynth.clipping import clipped_sum
 from wearsynth.codecs import Codec, SimulatedPeople
 from wearsynth.dpsgd import PrivateGradient, Units, uniform
 from wearsynth.privacy import Promise
-from wearsynth.releases import clip_norm_of, codec_for, noised_sum, sum_without_noise
+from wearsynth.releases import clip_norm_of, noised_sum, sum_without_noise
 from wearsynth.windows import EXTENDED, Windows, concatenate
 
 CANARY_SIZE = 15.0  # so large that its gradient is clipped, and not so large that the loss saturates: no gradient
@@ -335,7 +335,8 @@ def audit(
     told = "release" if promise.release_share == 1 else "steps"
     name = f"{told}, {promise.unit}, epsilon {promise.epsilon:g}, control {control}"
     if told == "release":
-        own = codec_for(SimulatedPeople.from_windows(windows), promise, windows)  # these windows are nobody's
+        people = SimulatedPeople.from_windows(windows)  # these windows are nobody's
+        own = people.for_noise(promise.release_noise_multiplier / windows.n_units(promise.unit))
         codec = type("Controlled", (type(own),), {"reach": clip_factor * own.reach})(**vars(own))
         scores, included = run_release_canaries(windows, kept, codec, n_runs, noise_seed, name)
     else:

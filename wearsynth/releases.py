@@ -42,7 +42,8 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
 
     Args:
         windows: real windows; private.
-        codec: says what the coordinates are, and how they are distributed as far as is known beforehand.
+        codec: says what the coordinates are, what of them is told, and how they are distributed as far as is known
+            beforehand.
         promise: what is promised; gives unit and noise.
         rng: for tests; noise from a seed protects nobody.
     """
@@ -51,14 +52,8 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
         return Moments(means, _with_paired(codec, _paired(covariances, codec)))
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
-    codec = codec_for(codec, promise, windows)
     total, counts = noised_sum(windows, codec, promise, rng)
     return _moments(total / counts, (_noise_scale(promise, codec) / counts) ** 2, codec)
-
-
-def codec_for(codec: Codec, promise: Promise, windows: Windows) -> Codec:
-    """The codec of which a release tells what its noise leaves worth telling; reads how many units there are."""
-    return codec.for_noise(promise.release_noise_multiplier / windows.n_units(promise.unit))
 
 
 def noised_sum(
