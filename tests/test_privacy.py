@@ -9,15 +9,24 @@ from functools import cache
 import dp_accounting
 import numpy as np
 import pytest
+from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
-from scipy.special import log_ndtr, logsumexp
+from scipy.special import logsumexp
 from scipy.stats import binom, norm
 
 from wearsynth.files import write_json
-from wearsynth.privacy import Promise, compose, cross_check, divide, mixture_divergence, statement
+from wearsynth.privacy import (
+    Promise,
+    compose,
+    cross_check,
+    divide,
+    gaussian_epsilon,
+    mixture_divergence,
+    statement,
+)
 from wearsynth.report import statement_text
 
 # Budgets above 2 take the accountant seconds each; these take parts of one.
@@ -29,17 +38,6 @@ PROMISES = [
 SUBJECT = Promise(unit="subject", epsilon=0.5, delta=1e-3, clip_norm=1.0, sampling_probability=0.2, steps=30)
 ONE_RELEASE = Promise(epsilon=1.0, delta=1e-5, sampling_probability=1.0, steps=1)
 INFINITE = Promise(epsilon=math.inf)
-
-
-def gaussian_delta(epsilon, mu):
-    """Delta of a Gaussian mechanism whose sensitivity is mu standard deviations (Balle and Wang 2018, theorem 8)."""
-    first, second = log_ndtr(mu / 2 - epsilon / mu), log_ndtr(-mu / 2 - epsilon / mu)
-    return math.exp(first) - math.exp(epsilon + second)
-
-
-def gaussian_epsilon(delta, mu):
-    """Epsilon of the same mechanism."""
-    return brentq(lambda epsilon: gaussian_delta(epsilon, mu) - delta, 0, 100 + 100 * mu**2, xtol=1e-10)
 
 
 def with_noise(noise_multiplier, delta, sampling_probability, steps):
@@ -69,10 +67,24 @@ def test_noise_keeps_the_promise_and_is_no_larger_than_it_takes(promise):
     assert 0.99 * promise.epsilon <= spent <= promise.epsilon
 
 
+@pytest.mark.parametrize("shift", [0.05, 0.5, 3.0, 30.0])
+@pytest.mark.parametrize("delta", [1e-3, 1e-6])
+def test_a_gaussian_is_as_private_as_the_integral_over_its_densities_says(shift, delta):
+    x = np.linspace(-40, 40 + shift, 400_001)
+    epsilon = gaussian_epsilon(delta, shift)
+    moved, unmoved = norm.logpdf(x, shift), norm.logpdf(x)
+    integral = np.maximum(np.exp(moved) - np.exp(epsilon + unmoved), 0).sum() * (x[1] - x[0])
+    assert integral == pytest.approx(delta, rel=1e-3) or (epsilon == 0 and integral < delta)
+
+
+def test_a_gaussian_that_is_hardly_moved_costs_nothing():
+    assert gaussian_epsilon(1e-3, 1e-4) == 0
+
+
 @pytest.mark.parametrize("epsilon, delta", [(0.1, 1e-6), (1.0, 1e-3), (1.0, 1e-9), (3.0, 1e-6)])
 def test_one_release_is_the_analytic_gaussian_mechanism(epsilon, delta):
     promise = Promise(epsilon=epsilon, delta=delta, sampling_probability=1.0, steps=1)
-    least = 1 / brentq(lambda mu: gaussian_delta(epsilon, mu) - delta, 1e-3, 20, xtol=1e-12)
+    least = 1 / brentq(lambda mu: gaussian_epsilon(delta, mu) - epsilon, 1e-3, 20, xtol=1e-12)
     # Never less; more by the search's tolerance of 0.001 and by rounding upwards on a grid of losses 1e-4 apart.
     assert least - 1e-6 <= promise.noise_multiplier <= least + 2e-3
     assert promise.spent(1) == pytest.approx(gaussian_epsilon(delta, 1 / promise.noise_multiplier), abs=1e-3)
@@ -457,8 +469,8 @@ def test_a_release_alone_has_the_closed_forms_noise(epsilon):
     promise = Promise(epsilon=epsilon, release_share=1.0)
     assert promise.training_steps == 0 and promise.noise_multiplier == 0
     # The accountant's bound is an upper one: never too little noise, and hardly too much.
-    assert gaussian_delta(epsilon, 1 / promise.release_noise_multiplier) <= promise.delta
-    assert gaussian_delta(epsilon, 1 / (0.99 * promise.release_noise_multiplier)) > promise.delta
+    assert gaussian_epsilon(promise.delta, 1 / promise.release_noise_multiplier) <= epsilon
+    assert gaussian_epsilon(promise.delta, 1 / (0.99 * promise.release_noise_multiplier)) > epsilon
     assert promise.spent(0) <= epsilon
 
 
@@ -473,17 +485,18 @@ def test_release_and_steps_together_spend_the_budget(share):
     assert readings["window"] == promise.spent(50) < readings["event"] < readings["subject"]
 
 
-def test_readings_of_a_release_are_bounds_on_the_closed_form():
-    """Three windows over a second move the release by three lengths; another window in a person's place by two."""
-    window = Promise(epsilon=1.0, release_share=1.0)
-    for size, reading in ((3, "event"), (72, "subject")):
-        spent = window.readings(0, 3, 72)[reading]
-        assert gaussian_delta(spent, size / window.release_noise_multiplier) <= window.delta
-    subject = Promise("subject", 3.0, 1e-3, release_share=1.0)
-    readings = subject.readings(0, 2, 72)
-    assert readings["window"] == readings["event"] > readings["subject"] == subject.spent(0)
-    # It removes one unit and adds one: two lengths, if they point away from each other.
-    assert gaussian_delta(readings["window"], 2 / subject.release_noise_multiplier) <= 1e-3
+@pytest.mark.parametrize(
+    "unit, sizes", [("window", {"event": 2, "subject": 72}), ("subject", {"window": 2, "event": 2})]
+)
+def test_readings_of_a_release_alone_are_those_of_a_gaussian(unit, sizes):
+    """Adding or removing k units moves it by k lengths, replacing one by two; the accountant is another way there."""
+    promise = Promise(unit, 1.0, 1e-3, release_share=1.0)
+    readings = promise.readings(0, windows_per_second=2, most_windows_per_subject=72)
+    for name, size in sizes.items():
+        assert readings[name] == pytest.approx(gaussian_epsilon(1e-3, size / promise.release_noise_multiplier))
+    accountant = PLDAccountant().compose(dp_accounting.GaussianDpEvent(promise.release_noise_multiplier / 2))
+    assert readings["event"] == pytest.approx(accountant.get_epsilon(1e-3), abs=1e-3)
+    assert readings[unit] == promise.spent(0) <= 1.0
 
 
 def test_the_budget_is_divided_by_one_rule():

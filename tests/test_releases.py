@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import kstest
+from scipy.stats import chi2, kstest
 
 from wearsynth import releases
 from wearsynth.codecs import (
@@ -20,7 +20,7 @@ from wearsynth.codecs import (
     moments_of,
 )
 from wearsynth.privacy import Promise
-from wearsynth.releases import Moments, clip_norm_of, clipped, release
+from wearsynth.releases import Moments, clip_norm_of, clipped, noised_sum, release
 from wearsynth.windows import STRESS_SHARE, Windows
 
 ALONE = Promise(release_share=1.0)
@@ -136,20 +136,39 @@ def test_what_is_told_goes_by_the_noise_of_a_mean(toy_codec):
         assert plain.for_noise(np.inf) is plain
 
 
-def test_the_noise_is_the_promised_one(make_toy_windows, toy_codec, monkeypatch):
-    """What is released less the sum of the clipped vectors, over the promised scale, is standard normal."""
-    given, codec = [], in_form(toy_codec, LevelProducts)
+@pytest.mark.parametrize("unit", ["window", "subject"])
+def test_the_noise_is_the_promised_one_in_every_entry(make_toy_windows, toy_codec, unit):
+    """What a release reads less the sum of clipped vectors, over the promised scale: independent, standard normal."""
+    windows, codec, promise = make_toy_windows(), in_form(toy_codec, LevelsFirst), Promise(unit, release_share=1.0)
+    found, counts = vectors(windows, codec, unit)
+    scale = promise.release_noise_multiplier * clip_norm_of(codec)
+    rng, sums = np.random.default_rng(0), []
+    for _ in range(400):
+        total, divisors = noised_sum(windows, codec, promise, rng)
+        np.testing.assert_array_equal(divisors, counts)
+        sums.append(total)
+    noise = (np.array(sums) - clipped(found, clip_norm_of(codec)).sum(axis=0)) / scale
+    assert kstest(noise.ravel(), "norm").pvalue > 1e-3  # seeded: passes or fails for good
+    # The sum of 400 squares is chi-square with 400 degrees of freedom: bounds for all entries at once.
+    tail = 1e-3 / noise.shape[1]
+    squares = (noise**2).sum(axis=0)
+    assert (chi2.ppf(tail, 400) < squares).all() and (squares < chi2.isf(tail, 400)).all()
+    assert abs(np.mean(noise**2) - 1) < 4 * np.sqrt(2 / noise.size)  # of all entries, a fraction of a per cent
+    # Independent between entries, those of both classes above all, and between releases.
+    for correlations in (np.corrcoef(noise.T), np.corrcoef(noise)):
+        beside = np.abs(correlations[np.triu_indices(len(correlations), 1)])
+        assert beside.max() < 6 / np.sqrt(noise.size / len(correlations))
+
+
+def test_noise_comes_from_entropy_and_its_variance_is_handed_on(make_toy_windows, toy_codec, monkeypatch):
+    given, codec, windows = [], in_form(toy_codec, LevelProducts), make_toy_windows()
     monkeypatch.setattr(releases, "_moments", lambda mean, variances, _: given.append((mean, variances)))
-    windows = make_toy_windows()
-    for _ in range(20):
+    for _ in range(2):
         release(windows, codec, ALONE)
-    means, variances = np.array(given).swapaxes(0, 1)
-    found, counts = vectors(windows, codec, "window")
-    scale = ALONE.release_noise_multiplier * clip_norm_of(codec)
-    noise = means * counts - clipped(found, clip_norm_of(codec)).sum(axis=0)
-    assert kstest((noise / scale).ravel(), "norm").pvalue > 1e-4
-    assert not np.array_equal(means[0], means[1])
-    np.testing.assert_allclose(variances, np.broadcast_to((scale / counts) ** 2, variances.shape))
+    (first, variances), (second, _) = given
+    assert not np.isclose(first, second).any()
+    _, counts = vectors(windows, codec, "window")
+    np.testing.assert_allclose(variances, (ALONE.release_noise_multiplier * clip_norm_of(codec) / counts) ** 2)
 
 
 def test_a_private_promise_that_pays_for_no_release_is_refused_one(make_toy_windows, toy_codec):

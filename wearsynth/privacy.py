@@ -15,7 +15,7 @@ import numpy as np
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant, compute_epsilon
 from scipy.optimize import brentq, minimize_scalar
-from scipy.special import logsumexp
+from scipy.special import log_ndtr, logsumexp
 from scipy.stats import binom, norm
 
 UNITS = ("window", "subject")
@@ -114,7 +114,9 @@ class Promise:
     @cached_property
     def release_noise_multiplier(self) -> float:
         """Standard deviation of the release's noise over the length of one unit's vector; 0 where there is none."""
-        return _least_release_noise(self) if self.private and self.release_share else 0.0
+        if not self.private or self.release_share == 0:
+            return 0.0
+        return _least_release_noise(self.release_share * self.epsilon, self.delta)
 
     def spent(self, steps: int) -> float:
         """Returns the epsilon, at `delta`, that the release and `steps` steps have spent for one unit."""
@@ -156,13 +158,18 @@ class Promise:
         return dp_accounting.ComposedDpEvent(told)
 
     def _group_epsilon(self, steps: int, size: int) -> float:
-        """Epsilon at `delta` of adding or removing `size` units: by Renyi divergence, which also bears huge values.
+        """Epsilon at `delta` of adding or removing `size` units.
+
+        A release alone is a Gaussian, moved by as many lengths. With steps it goes by Renyi divergence, which also
+        bears huge values.
 
         A step in which j of the k units are drawn moves the sum by at most j clip norms, so that the pair is dominated
         by a Gaussian against a mixture of Gaussians with j ~ Binomial(k, q) (Ganesh 2024, arXiv 2401.10294).
         """
         if size == 1:
             return self.spent(steps)
+        if steps == 0 and self.release_share:
+            return gaussian_epsilon(self.delta, size / self.release_noise_multiplier)
         drawn = binom.logpmf(np.arange(size + 1), size, self.sampling_probability)
 
         def divergence(order: float) -> float:
@@ -180,6 +187,8 @@ class Promise:
 
         By the definition twice in a row, P <= e^e (e^e R + delta(e)) + delta(e): delta_2(2 e) <= (1 + e^e) delta(e).
         """
+        if steps == 0 and self.release_share:
+            return gaussian_epsilon(self.delta, 2 / self.release_noise_multiplier)
         accountant = _accountant(self.epsilon).compose(self.event(self.noise_multiplier, steps))
 
         def excess(epsilon: float) -> float:
@@ -188,10 +197,11 @@ class Promise:
         high = self.epsilon
         while high <= 500 and excess(high) > 0:
             high *= 2
+        revealed = self._revealed_replacement_epsilon(steps)
         if high > 500:  # the profile falls too slowly, as it does where few steps draw a unit
-            return self._revealed_replacement_epsilon(steps)
+            return revealed
         root = brentq(excess, 0.0, high, xtol=1e-6) if excess(0.0) > 0 else 0.0
-        return 2 * (root + 1e-6)
+        return min(2 * (root + 1e-6), revealed)
 
     def _revealed_replacement_epsilon(self, steps: int) -> float:
         """The same, were it told which steps drew the unit: only in these the sums differ, by at most two clip norms.
@@ -253,13 +263,12 @@ def _least_noise_multiplier(promise: Promise) -> float:
 
 
 @cache
-def _least_release_noise(promise: Promise) -> float:
-    epsilon = promise.release_share * promise.epsilon
+def _least_release_noise(epsilon: float, delta: float) -> float:
     return dp_accounting.calibrate_dp_mechanism(
         lambda: _accountant(epsilon),
         _gaussian,
         epsilon,
-        promise.delta,
+        delta,
         bracket_interval=dp_accounting.LowerEndpointAndGuess(0.0, 10.0),
         tol=1e-4,
     )
@@ -267,6 +276,22 @@ def _least_release_noise(promise: Promise) -> float:
 
 def _gaussian(noise_multiplier: float) -> dp_accounting.DpEvent:
     return dp_accounting.GaussianDpEvent(noise_multiplier) if noise_multiplier else dp_accounting.NonPrivateDpEvent()
+
+
+def gaussian_epsilon(delta: float, shift: float) -> float:
+    """Epsilon at `delta`, below a half, of a Gaussian that one data set moves by `shift` standard deviations.
+
+    Balle and Wang 2018, arXiv 1805.06530, theorem 8.
+    """
+
+    def excess(epsilon: float) -> float:
+        tails = log_ndtr([shift / 2 - epsilon / shift, -shift / 2 - epsilon / shift])
+        return math.exp(tails[0]) - math.exp(epsilon + tails[1]) - delta
+
+    if excess(0.0) <= 0:
+        return 0.0
+    high = shift**2 / 2 + shift * norm.isf(delta)  # where the first term alone is delta
+    return brentq(excess, 0.0, high, xtol=1e-9 * high) + 1e-9 * high
 
 
 def read_epsilons(text: str) -> list[float]:

@@ -91,7 +91,7 @@ def clipped(vectors: np.ndarray, clip_norm: float) -> np.ndarray:
     """Shortens vectors (n, size) that are longer than `clip_norm`; one that is not finite counts as nothing."""
     vectors = np.where(np.isfinite(vectors).all(axis=1, keepdims=True), vectors, 0)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors * np.minimum(1, clip_norm / np.maximum(lengths, clip_norm))
+    return vectors * (clip_norm / np.maximum(lengths, clip_norm))
 
 
 def _vectors(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.ndarray]:
