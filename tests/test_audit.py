@@ -10,6 +10,7 @@ from scipy.stats import binom, norm
 
 from wearsynth import audit, cgan
 from wearsynth.audit import EPSILONS, LEVEL, CanaryGradient, count_correct, lower_bound, lower_bound_dpsgd, refuted
+from wearsynth.codecs import LevelProducts, LevelsFirst, SimulatedPeople
 from wearsynth.privacy import Promise
 from wearsynth.windows import EXTENDED
 
@@ -169,6 +170,17 @@ def test_a_broken_release_is_found_out(control):
 def test_a_release_is_not_audited_by_windows_that_tell_nothing(windows):
     with pytest.raises(ValueError, match="expected more than the 54 coordinates"):
         audit.audit(windows, Promise("window", 4.0, 1e-4, release_share=1.0), n_runs=2)
+
+
+def test_releases_of_every_form_are_audited():
+    audited = [
+        (windows.n_units(promise.unit), promise.release_noise_multiplier)
+        for windows, promise, _, control in audit.planned()
+        if promise.release_share and control == "none"
+    ]
+    people = SimulatedPeople.from_windows(audit.nobodys_windows())
+    forms = {type(people.for_noise(noise / n_units)) for n_units, noise in audited}
+    assert forms == {SimulatedPeople, LevelProducts, LevelsFirst}
 
 
 def test_an_unknown_control_is_refused(windows):

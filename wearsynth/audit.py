@@ -38,7 +38,7 @@ from wearsynth.clipping import clipped_sum
 from wearsynth.codecs import Codec, SimulatedPeople
 from wearsynth.dpsgd import PrivateGradient, Units, uniform
 from wearsynth.privacy import Promise
-from wearsynth.releases import clip_norm_of, noised_sum, sum_without_noise
+from wearsynth.releases import clip_norm_of, noised, summed
 from wearsynth.windows import EXTENDED, Windows, concatenate
 
 CANARY_SIZE = 15.0  # so large that its gradient is clipped, and not so large that the loss saturates: no gradient
@@ -178,8 +178,7 @@ def run_release_canaries(
     labels = np.array([0, 1] if promise.unit == "subject" else [1])
     values = np.repeat(jumping[None], len(labels), axis=0).astype(np.float32)
     canary = Windows(values, labels, np.repeat("canary", len(labels)), windows.signals)
-    of_coin = {False: windows, True: concatenate([windows, canary])}
-    without, present = (sum_without_noise(each, codec, promise.unit)[0] for each in of_coin.values())
+    without, present = (summed(each, codec, promise.unit)[0] for each in (windows, concatenate([windows, canary])))
     own_sum = present - without
     if not np.linalg.norm(own_sum) > 0:
         raise ValueError(
@@ -188,8 +187,8 @@ def run_release_canaries(
     direction = own_sum / np.linalg.norm(own_sum)
     included = uniform(n_runs, rng) < 0.5
     coins = tqdm(included, desc=name, mininterval=5, unit="release")
-    sums = np.array([noised_sum(of_coin[bool(coin)], codec, promise, rng)[0] for coin in coins])
-    return (sums - without) @ direction / clip_norm_of(codec), included
+    scores = [(noised(present if coin else without, codec, promise, rng) - without) @ direction for coin in coins]
+    return np.array(scores) / clip_norm_of(codec), included
 
 
 def count_correct(scores: np.ndarray, included: np.ndarray) -> tuple[int, int]:
@@ -376,27 +375,32 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def nobodys_windows() -> Windows:
-    """240 windows of 15 people that never were."""
-    labels = np.tile([0, 0, 1], 80)
-    noise = np.random.default_rng(0).normal(size=(240, 60, 9))
+def nobodys_windows(of_each: int = 16) -> Windows:
+    """Windows of 15 people that never were."""
+    labels = np.tile([0, 0, 1], 5 * of_each)
+    noise = np.random.default_rng(0).normal(size=(len(labels), 60, 9))
     values = np.clip(0.3 + 0.4 * labels[:, None, None] + 0.1 * noise, 0, 1).astype(np.float32)
-    return Windows(values, labels, np.repeat([f"S{number}" for number in range(2, 17)], 16), EXTENDED)
+    return Windows(values, labels, np.repeat([f"S{number}" for number in range(2, 17)], of_each), EXTENDED)
+
+
+def planned() -> list[tuple[Windows, Promise, int, str]]:
+    """Audits of steps and releases, both units, and the three controls: windows, promise, runs, control."""
+    # Steps count by their sampling; what a release tells goes by how many windows there are: here as many as in WESAD.
+    few, many = nobodys_windows(), nobodys_windows(70)
+    promised = partial(Promise, "window", delta=1e-4, steps=100)
+    controls = [control for control in CONTROLS if control != "none"]
+    audits = [(few, promised(1.0), 60, "none"), (few, promised(4.0), 24, "none"), (few, promised(10.0), 24, "none")]
+    audits += [(few, Promise("subject", 10.0, 1e-3, steps=100), 24, "none")]
+    audits += [(few, promised(1.0), 6, control) for control in controls]
+    released = partial(promised, release_share=1.0)
+    audits += [(many, released(epsilon), 50_000, "none") for epsilon in (1.0, 10.0)]
+    audits += [(many, Promise("subject", 10.0, 1e-3, release_share=1.0), 50_000, "none")]
+    return audits + [(many, released(1.0), 2000, control) for control in controls]
 
 
 def main(folder: Path = Path(".")) -> None:
-    """Audits steps and releases, both units, and the three controls; writes docs/audit.json and images/audit.png."""
-    windows = nobodys_windows()
-    promised = partial(Promise, "window", delta=1e-4, steps=100)
-    audits = [(promised(1.0), 60, "none"), (promised(4.0), 24, "none"), (promised(10.0), 24, "none")]
-    audits += [(Promise("subject", 10.0, 1e-3, steps=100), 24, "none")]
-    controls = [control for control in CONTROLS if control != "none"]
-    audits += [(promised(1.0), 6, control) for control in controls]
-    released = partial(promised, release_share=1.0)
-    audits += [(released(epsilon), 10_000, "none") for epsilon in (1.0, 10.0)]
-    audits += [(Promise("subject", 10.0, 1e-3, release_share=1.0), 10_000, "none")]
-    audits += [(released(1.0), 2000, control) for control in controls]
-    table = pd.DataFrame([audit(windows, promise, n_runs, control) for promise, n_runs, control in audits])
+    """Makes the audits that are planned; writes docs/audit.json and images/audit.png."""
+    table = pd.DataFrame([audit(*each) for each in planned()])
     table["tightness"] = table["bound_dpsgd"] / table["promised"]
     print(table.round(4).to_string(index=False))
     for name in ("docs", "images"):

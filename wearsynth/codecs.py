@@ -26,7 +26,7 @@ FARTHEST = 4.0  # coordinate: a standard normal's one in 30,000
 NEAREST = 3  # shapes that come into question for a window
 STRESS_AXIS_WEIGHT = 6.0  # of the axis that tells stress in simulated people; every other axis counts once
 OTHERS_WEIGHT = 0.5  # of descriptors but levels, where levels come first
-LITTLE_NOISE, SOME_NOISE = 0.001, 0.01  # standard deviations of a released mean's noise, in clip norms
+LITTLE_NOISE, SOME_NOISE = 0.001, 0.01  # standard deviations of a sum's noise, in clip norms, over the number of units
 
 
 class Codec(Protocol):
@@ -58,7 +58,7 @@ class Codec(Protocol):
     shortened: float
 
     def for_noise(self, noise: float) -> "Codec":
-        """The same, of which a release tells what this noise of its means, in clip norms, leaves worth telling."""
+        """The same, of which a release tells what this noise of its sum, in clip norms a unit, leaves worth telling."""
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Values (n, window_seconds, n_signals) in [0, 1] -> coordinates (n, size)."""

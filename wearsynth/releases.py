@@ -52,29 +52,23 @@ def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Gen
         return Moments(means, _with_paired(codec, _paired(covariances, codec)))
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
-    total, counts = noised_sum(windows, codec, promise, rng)
-    return _moments(total / counts, (_noise_scale(promise, codec) / counts) ** 2, codec)
+    total, counts = summed(windows, codec, promise.unit)
+    return _moments(noised(total, codec, promise, rng) / counts, (_noise_scale(promise, codec) / counts) ** 2, codec)
 
 
-def noised_sum(
-    windows: Windows, codec: Codec, promise: Promise, rng: np.random.Generator | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """All that a private release reads of windows: the sum of their units' vectors, clipped, with noise.
-
-    Args:
-        as of `release`.
+def summed(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of units' vectors, clipped: private. It is all that a private release reads of windows.
 
     Returns:
         The sum, and for each entry the public number that it is to be divided by.
     """
-    total, counts = sum_without_noise(windows, codec, promise.unit)
-    return total + _noise_scale(promise, codec) * normal(len(total), rng), counts
-
-
-def sum_without_noise(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """As `noised_sum`, but private: for that function, and for an audit of it."""
     vectors, counts = _vectors(windows, codec, unit)
     return clipped(vectors, clip_norm_of(codec)).sum(axis=0), counts
+
+
+def noised(total: np.ndarray, codec: Codec, promise: Promise, rng: np.random.Generator | None = None) -> np.ndarray:
+    """The same sum as it may be told; parameters as of `release`."""
+    return total + _noise_scale(promise, codec) * normal(len(total), rng)
 
 
 def _noise_scale(promise: Promise, codec: Codec) -> float:
@@ -175,7 +169,7 @@ def _moments(mean: np.ndarray, variances: np.ndarray, codec: Codec) -> Moments:
 def _paired_covariances(released: np.ndarray, variances: np.ndarray, squares: np.ndarray, codec: Codec) -> np.ndarray:
     """Covariance of the paired coordinates in each class (2, n_paired, n_paired), from the released products' means.
 
-    It does not get back what clipping takes, unlike the means: what is known beforehand is to count for half of it.
+    Unlike the means it does not get back what clipping takes: what is known beforehand counts for that part.
     """
     root, whitening = _pair_axes(codec, 0.5), _pair_axes(codec, -0.5)
     first, second, weights = _pairs(codec)
