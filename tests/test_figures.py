@@ -95,7 +95,7 @@ def every_figure(signals, kind):
         "scores_by_subject": (figures.scores_by_subject(score_table(predictions), kind), 6),
         "confusion": (figures.confusion({name: np.array([[9, 1], [2, 3]]) for name in PROTOCOLS}, kind), 5),
         "roc": (figures.roc(cnn, kind), 5),
-        "utility_privacy": (figures.utility_privacy(POINTS, kind), 3),
+        "utility_privacy": (figures.utility_privacy(POINTS, "window", kind), 3),
         "hardest_subjects": (figures.hardest_subjects(test, tstr, kind), 3 * (n + 1)),
     }
 
@@ -286,38 +286,45 @@ def test_roc_of_people_equal_but_for_rounding_has_a_band_everywhere():
 
 
 def test_utility_rises_with_epsilon_between_the_ends_of_its_intervals():
-    figure = figures.utility_privacy(POINTS, "real")
+    figure = figures.utility_privacy(POINTS, "window", "real")
     assert [ax.get_title() for ax in figure.axes] == list(figures.SCORES.values())
     for ax in figure.axes:
-        assert ax.get_xscale() == "log"
+        assert ax.get_xlabel() == "epsilon, for one window"
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "4", "\u221e"]
         lines = {line.get_label(): line for line in ax.lines}
         np.testing.assert_array_equal(lines["private_cnn"].get_ydata(), [0.7, 0.8])  # by epsilon
-        np.testing.assert_allclose(lines["private_cnn"].get_xdata(), [1, 4], rtol=0.1)
+        np.testing.assert_allclose(lines["private_cnn"].get_xdata(), [0, 1], atol=0.4)  # the numbers of 1 and 4
+        np.testing.assert_allclose(lines["cnn on synthetic windows"].get_xdata(), [0, 2], atol=0.4)
+        np.testing.assert_array_equal(lines["cnn on synthetic windows"].get_ydata(), [0.6, 0.85])
         bars = ax.collections[0].get_segments()
         np.testing.assert_allclose([bar[:, 1] for bar in bars], [[0.6, 0.75], [0.75, 0.83]])
         np.testing.assert_allclose([bar[:, 0] for bar in bars], np.transpose([lines["private_cnn"].get_xdata()] * 2))
 
 
 def test_utility_at_one_epsilon_stands_side_by_side():
-    ax = figures.utility_privacy(POINTS, "real").axes[0]
+    ax = figures.utility_privacy(POINTS, "window", "real").axes[0]
     at_one = [line.get_xdata()[0] for line in ax.lines if line.get_marker() != ""]
     assert len(at_one) == 3 and (np.diff(at_one) > 0).all()
     low, high = ax.get_xlim()
-    assert low < min(at_one) and high > 4
+    assert low < min(at_one) and high > 2
 
 
-def test_utility_without_privacy_is_a_dashed_line_with_its_name():
-    figure = figures.utility_privacy(POINTS, "real")
-    dashed = {line.get_label(): line for line in figure.axes[0].lines if line.get_linestyle() == "--"}
-    heights = {"cnn on synthetic windows, epsilon infinite": 0.85, "cnn on real windows": 0.95, "majority": 0.5}
-    assert {name: line.get_ydata()[0] for name, line in dashed.items()} == heights
-    assert all(list(line.get_xdata()) == [0, 1] for line in dashed.values())  # of the panel's width
+def test_utility_that_needs_no_budget_is_a_dashed_line_and_what_lies_far_below_a_number():
+    figure = figures.utility_privacy(POINTS, "window", "real")
+    for ax in figure.axes:
+        dashed = {line.get_label(): line for line in ax.lines if line.get_linestyle() == "--"}
+        heights = {name: line.get_ydata()[0] for name, line in dashed.items()}
+        assert heights == {"cnn on real windows": 0.95, "majority": 0.5}
+        assert all(list(line.get_xdata()) == [0, 1] for line in dashed.values())  # of the panel's width
+        # The lowest end of an interval is at 0.55.
+        assert ax.get_ylim() == pytest.approx((0.52, 1.01))
+        assert [text.get_text() for text in ax.texts] == ["majority: 0.50"]
     promised = ["private_cnn", "private_logistic_regression", "cnn on synthetic windows"]
     assert sorted(legend_of(figure)) == sorted([*promised, *heights])
 
 
 def test_utility_without_any_promise_has_no_epsilons():
-    ax = figures.utility_privacy(POINTS[np.isinf(POINTS["epsilon"])], "real").axes[0]
+    ax = figures.utility_privacy(POINTS[np.isinf(POINTS["epsilon"])], "window", "real").axes[0]
     assert len(ax.lines) == 3 and len(ax.get_xticks()) == 0
 
 

@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from dp_accounting.pld import privacy_loss_distribution
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from tqdm import tqdm
 
 from wearsynth import cgan
@@ -364,12 +365,18 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     ax.plot(limits, limits, color="grey", linewidth=1)
     ax.fill_between(limits, limits, limits[1], color="tab:red", alpha=0.08, linewidth=0)
     ax.text(0.35, 40, "promise refuted", color="tab:red")
-    for (told, unit, control), rows in table.groupby(["told", "unit", "control"], sort=False):
+    groups = table.groupby(["told", "unit", "control"], sort=False)
+    aside = np.geomspace(0.94, 1 / 0.94, groups.ngroups)  # lest markers hide each other
+    for factor, ((told, unit, control), rows) in zip(aside, groups):
         marker = {"none": "o" if unit == "window" else "s", "clipping off": "^", "noise off": "v"}.get(control, "D")
         label = f"a {unit}'s promise, kept" if control == "none" else f"control: {control}"
         fill = "full" if told == "steps" else "none"
-        ax.plot(rows["promised"], rows["bound_dpsgd"], marker, fillstyle=fill, label=f"{told}: {label}")
+        ax.plot(factor * rows["promised"], rows["bound_dpsgd"], marker, fillstyle=fill, label=f"{told}: {label}")
     ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(FixedLocator([0.5, 1, 2, 4, 10, 20, 40]))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_locator(NullLocator())
     ax.set(xlabel="epsilon promised", ylabel="epsilon measured, lower bound at 95 % confidence")
     figure.legend(loc="outside right center", frameon=False)
     return figure

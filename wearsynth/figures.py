@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import roc_curve
@@ -282,27 +281,33 @@ def roc(predictions: pd.DataFrame, kind: str) -> Figure:
     return figure
 
 
-def utility_privacy(points: pd.DataFrame, kind: str) -> Figure:
-    """What detectors score against the epsilon of their training; dashed lines are those without any.
+def utility_privacy(points: pd.DataFrame, unit: str, kind: str) -> Figure:
+    """What detectors score against the epsilon of their training, budgets side by side; dashed lines need no budget.
 
     Args:
         points: columns `detector` (its name in the legend), `epsilon` (may be infinite), `score` (of SCORES), `mean`,
             `low` and `high` (NaN where there is no interval).
+        unit: what a budget is for.
         kind: 'simulated' or 'real'.
     """
     styles = _detector_styles(points["detector"].unique())
-    finite = points[np.isfinite(points["epsilon"])]
-    figure, axes = _figure("Stress detection against privacy", kind, 1, 3, 3.8, sharex=True, sharey=True)
+    of_budgets = points[points["detector"].isin(points.loc[np.isfinite(points["epsilon"]), "detector"])]
+    epsilons = np.unique(of_budgets["epsilon"])
+    figure, axes = _figure("Stress detection against privacy", kind, 1, 3, 3.8, sharex=True)
     for ax, (score, name) in zip(axes.flat, SCORES.items()):
-        for detector, rows in finite.assign(drawn_at=_dodged(finite)).groupby("detector", sort=False):
-            _along_epsilon(ax, rows[rows["score"] == score].sort_values("epsilon"), detector, styles[detector])
-        for row in points[np.isinf(points["epsilon"]) & (points["score"] == score)].itertuples():
-            also_finite = row.detector in finite["detector"].unique()
-            label = f"{row.detector}, epsilon infinite" if also_finite else row.detector
-            ax.axhline(row.mean, **styles[row.detector] | {"marker": "", "linestyle": "--"}, label=label)
-        ax.set_title(name)
+        own = points[points["score"] == score]
+        for detector, rows in of_budgets.assign(place=_places(of_budgets, epsilons)).groupby("detector", sort=False):
+            _along_budgets(ax, rows[rows["score"] == score].sort_values("epsilon"), detector, styles[detector])
+        for row in own[~own["detector"].isin(of_budgets["detector"])].itertuples():
+            ax.axhline(row.mean, **styles[row.detector] | {"marker": "", "linestyle": "--"}, label=row.detector)
+        # Who looks at no signal lies far below: from there, nothing could be seen of how the others differ.
+        shown = own[own["detector"] != "majority"]
+        bottom = max(0, shown[["mean", "low"]].min(axis=None) - 0.03)
+        ax.set(title=name, ylim=(bottom, 1.01), xlabel=f"epsilon, for one {unit}")
+        for below in own.loc[own["mean"] < bottom].itertuples():
+            ax.annotate(f"{below.detector}: {below.mean:.2f}", (0.02, 0.02), xycoords="axes fraction", fontsize="small")
+        ax.set_xticks(range(len(epsilons)), [f"{epsilon:g}".replace("inf", "\u221e") for epsilon in epsilons])
         ax.grid(axis="y", linewidth=0.4)
-        _epsilon_axis(ax, finite["epsilon"])
     axes[0, 0].set_ylabel("mean and 95 % interval over people")
     handles = axes[0, 0].get_legend_handles_labels()[0]
     _legend(figure, handles, rows=math.ceil(len(handles) / 3))  # their names are long
@@ -415,31 +420,17 @@ def _detector_styles(detectors: np.ndarray) -> dict[str, dict]:
     return {name: {"color": colour, "marker": marker} for name, (colour, marker) in zip(detectors, styles)}
 
 
-def _dodged(finite: pd.DataFrame) -> pd.Series:
-    """Where to draw each epsilon, a little aside by detector, lest intervals hide each other."""
-    detectors = finite["detector"].unique()
-    places = finite["detector"].map(dict(zip(detectors, _around_zero(len(detectors)))))
-    width = 1.2 + np.log(finite["epsilon"].max() / finite["epsilon"].min())  # of the logarithmic axis, about
-    return finite["epsilon"] * np.exp(0.027 * width * places)
+def _places(rows: pd.DataFrame, epsilons: np.ndarray) -> np.ndarray:
+    """Where to draw each row: at its epsilon's number, a little aside by detector, lest intervals hide each other."""
+    numbers, detectors = pd.factorize(rows["detector"])
+    aside = _around_zero(len(detectors)) * min(0.1, 0.7 / max(len(detectors), 1))
+    return np.searchsorted(epsilons, rows["epsilon"]) + aside[numbers]
 
 
-def _along_epsilon(ax: Axes, rows: pd.DataFrame, detector: str, style: dict) -> None:
+def _along_budgets(ax: Axes, rows: pd.DataFrame, detector: str, style: dict) -> None:
     """Means with their intervals, joined by a line."""
-    ax.vlines(rows["drawn_at"], rows["low"], rows["high"], color=style["color"], linewidth=1.5, alpha=0.6)
-    ax.plot(rows["drawn_at"], rows["mean"], **style, linewidth=1.2, markersize=5, label=detector)
-
-
-def _epsilon_axis(ax: Axes, epsilons: pd.Series) -> None:
-    """A logarithmic axis around finite epsilons, with plain numbers."""
-    ax.set_xlabel("epsilon (dashed: infinite)")
-    if len(epsilons) == 0:
-        ax.set_xticks([])
-        return
-    ax.set(xscale="log", xlim=(epsilons.min() / 1.8, epsilons.max() * 1.8))
-    wide = epsilons.max() > 1000 * epsilons.min()  # more numbers would be written over each other
-    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.vlines(rows["place"], rows["low"], rows["high"], color=style["color"], linewidth=1.5, alpha=0.6)
+    ax.plot(rows["place"], rows["mean"], **style, linewidth=1.2, markersize=5, label=detector)
 
 
 def _signals(column: np.ndarray, windows: Windows) -> None:

@@ -117,7 +117,7 @@ def write_sweep_report(
     for unit, signals, scaling in shown.loc[shown["unit"] != "none", alike].drop_duplicates().to_numpy():
         points = budget_points(shown[(shown["signals"] == signals) & (shown["scaling"] == scaling)], unit)
         curves = path.with_name(f"curves_{unit}_{signals}_{scaling}.png")
-        figures.utility_privacy(points, kind).savefig(curves, bbox_inches="tight")
+        figures.utility_privacy(points, unit, kind).savefig(curves, bbox_inches="tight")
         parts += [f"## Unit {unit}, {signals} signals, {scaling} scaling", _embedded(curves)]
     parts += ["## All results", "Mean over people with the 95 % interval over them.", _budget_table(shown).to_html()]
     if jobs is not None:
