@@ -2,11 +2,13 @@
 
 import copy
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from wearsynth import results
 from wearsynth.files import write_json
+from wearsynth.report import differences, person_table
 from wearsynth.runs import RunFolder
 from wearsynth.scores import SCORES, bootstrap_interval
 
@@ -94,6 +96,8 @@ def test_seeds_are_put_together_person_by_person(metrics):
     for score in SCORES:
         assert (table[score] - alone[score])[~guess].to_numpy() == pytest.approx(0.02)
         assert table[score][guess].tolist() == alone[score][guess].tolist()
+        assert table[f"{score}_sd_seeds"][~guess].to_numpy() == pytest.approx(0.02)  # of 0, 0.02 and 0.04
+        assert alone[f"{score}_sd_seeds"].isna().all() and table[f"{score}_sd_seeds"][guess].isna().all()
     assert set(table["seeds"][guess]) == {3} and set(table["seeds"][~guess]) == {9}  # three detectors a run
     assert set(table["psd_ratio"].dropna().round(9)) == {2.02}
 
@@ -104,6 +108,17 @@ def test_what_needs_no_generator_counts_once_for_each_seed(metrics):
     table = results.gather([metrics, other_budget]).query("people == 'all' and detector == 'cnn'")
     assert table["protocol"].tolist() == ["trtr", "tstr", "tstr_leaky", "tstr", "tstr_leaky"]
     assert set(table["seeds"]) == {3}
+
+
+def test_results_are_held_against_real_windows_person_by_person(metrics):
+    """The people rise by 0.01 alike under both protocols, so that no difference has any spread."""
+    tests = results.collect([metrics, with_seed(metrics, 1, 0.02)])
+    found = differences(tests).reset_index()
+    assert found["protocol"].tolist() == ["tstr", "tstr_leaky"]
+    for score in ("accuracy", "f1_stress", "auroc"):
+        assert found[score].tolist() == ["-0.200 [-0.200, -0.200]", "-0.100 [-0.100, -0.100]"]
+    table = person_table(tests, "accuracy").reset_index().query("protocol == 'tstr'")
+    assert table[list(PEOPLE)].to_numpy().ravel() == pytest.approx(0.71 + 0.01 * np.arange(5))  # of both seeds
 
 
 def test_some_people_are_called_by_their_names(metrics):

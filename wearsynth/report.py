@@ -15,8 +15,11 @@ from nbconvert import HTMLExporter
 from wearsynth.files import replacing
 from wearsynth.privacy import Promise
 from wearsynth.runs import RunFolder
+from wearsynth.scores import bootstrap_interval
 
 SUMMARY_FIGURES = ("example_windows", "scores_by_subject")
+SHOWN_SCORES = ("accuracy", "f1_stress", "auroc")  # of a sweep; its table has all
+INDEX = ["signals", "scaling", "unit", "epsilon", "generator", "detector", "protocol"]  # of a sweep's results
 
 
 def result_table(detection: dict[str, Any]) -> pd.DataFrame:
@@ -97,13 +100,14 @@ def write_report(folder: RunFolder) -> None:
 
 
 def write_sweep_report(
-    path: Path, table: pd.DataFrame, runs: list[Path], jobs: pd.DataFrame | None, remark: str = ""
+    path: Path, table: pd.DataFrame, tests: pd.DataFrame, runs: list[Path], jobs: pd.DataFrame | None, remark: str = ""
 ) -> None:
     """Writes what came out of a sweep, and what it took, into one page; its curves also stand beside it as pictures.
 
     Args:
         path: of the page.
         table: as `results.gather` makes it.
+        tests: as `results.collect` makes them.
         runs: the run folders, to be linked to.
         jobs: as `results.read_jobs` makes it; None where nobody has counted.
         remark: stands above all.
@@ -120,6 +124,9 @@ def write_sweep_report(
         figures.utility_privacy(points, unit, kind).savefig(curves, bbox_inches="tight")
         parts += [f"## Unit {unit}, {signals} signals, {scaling} scaling", _embedded(curves)]
     parts += ["## All results", "Mean over people with the 95 % interval over them.", _budget_table(shown).to_html()]
+    parts += ["## Against real windows", "Difference from a detector trained on real windows, person by person."]
+    parts += [differences(tests).to_html(), "## Each person", "Mean over seeds."]
+    parts += [_folded(score, person_table(tests, score).to_html(float_format="%.3f")) for score in SHOWN_SCORES]
     if jobs is not None:
         parts += ["## What it took", job_table(jobs).to_html(), _folded("Each job", jobs.round(1).to_html(index=False))]
     links = [f"- [{run.name}]({os.path.relpath(run, path.parent)}/report.html)" for run in runs]
@@ -158,6 +165,37 @@ def budget_points(table: pd.DataFrame, unit: str) -> pd.DataFrame:
         for score in scores
     ]
     return pd.DataFrame(points)
+
+
+def person_table(tests: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Lays out what each person scored, mean over seeds: one row a result, a column a person.
+
+    Args:
+        tests: as `results.collect` makes them.
+        score: one of SCORES.
+    """
+    return tests.groupby([*INDEX, "subject"], sort=False, dropna=False)[score].mean().unstack("subject")
+
+
+def differences(tests: pd.DataFrame) -> pd.DataFrame:
+    """How far each result lies from that of the same detector trained on real windows of the same signals, as text.
+
+    Args:
+        tests: as `results.collect` makes them.
+
+    Returns:
+        One row a result; for each score the mean difference, person by person, and its 95 % interval over people.
+    """
+    scores = tests.groupby([*INDEX, "subject"], sort=False, dropna=False)[list(SHOWN_SCORES)].mean().reset_index()
+    real = scores[(scores["protocol"] == "trtr") & (scores["unit"] == "none")]
+    both = scores[scores["generator"] != "none"].merge(
+        real, on=["signals", "scaling", "detector", "subject"], suffixes=("", "_real")
+    )
+    for score in SHOWN_SCORES:
+        both[score] -= both[f"{score}_real"]
+    return both.groupby(INDEX, sort=False)[list(SHOWN_SCORES)].agg(
+        lambda values: _with_interval(values.mean(), bootstrap_interval(values.to_numpy()))
+    )
 
 
 def job_table(jobs: pd.DataFrame) -> pd.DataFrame:
@@ -263,12 +301,14 @@ Mean over held-out people, with the 95 % bootstrap interval over them.
 
 def _table(records: dict[Any, dict]) -> pd.DataFrame:
     return pd.DataFrame(
-        {name: {score: _with_interval(record, score) for score in record["mean"]} for name, record in records.items()}
+        {
+            name: {score: _with_interval(mean, record["ci95"][score]) for score, mean in record["mean"].items()}
+            for name, record in records.items()
+        }
     ).T
 
 
-def _with_interval(record: dict[str, Any], score: str) -> str:
-    mean, interval = record["mean"][score], record["ci95"][score]
+def _with_interval(mean: float, interval: list[float] | None) -> str:
     return f"{mean:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
@@ -277,17 +317,16 @@ def _folded(title: str, content: str) -> str:
 
 
 def _budget_table(table: pd.DataFrame) -> pd.DataFrame:
-    index = ["signals", "scaling", "unit", "epsilon", "generator", "detector", "protocol"]
-    shown = table[[*index, "seeds"]].copy()
+    shown = table[[*INDEX, "seeds"]].copy()
     shown["protocol"] += np.where(table["leaky"], " (LEAKY)", "")
-    for score in ("accuracy", "f1_stress", "auroc"):
+    for score in SHOWN_SCORES:
         interval = (
             " [" + table[f"{score}_low"].map("{:.3f}".format) + ", " + table[f"{score}_high"].map("{:.3f}]".format)
         )
         shown[score] = table[score].map("{:.3f}".format) + interval.where(table[f"{score}_low"].notna(), "")
     for name in ("c2st_auroc", "psd_ratio", "acf_ratio"):
         shown[name] = table[name].map("{:.2f}".format).where(table[name].notna(), "")
-    return shown.set_index(index)
+    return shown.set_index(INDEX)
 
 
 def _embedded(picture: Path) -> str:

@@ -74,7 +74,7 @@ def by_subject(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def gather(runs: list[dict[str, Any]]) -> pd.DataFrame:
+def collect(runs: list[dict[str, Any]]) -> pd.DataFrame:
     """Puts runs together that differ in budget, seed or any other column of RESULT.
 
     What needs no generator comes out of every run; of those with one seed, the first one given stands for all.
@@ -83,10 +83,7 @@ def gather(runs: list[dict[str, Any]]) -> pd.DataFrame:
         runs: the content of each one's metrics.json.
 
     Returns:
-        One row a result and group of `people` ('all', 'untouched', or the names of those held out): RESULT, `people`,
-        how many `seeds` took part, the mean over people of each score (of each person, the mean over seeds) with the
-        `_low` and `_high` ends of its 95 % interval over people, `leaky`, and for synthetic windows FIDELITY, the mean
-        over seeds.
+        Rows as of `by_subject`.
 
     Raises:
         UnfitRun: people differ, or two runs have the same result.
@@ -104,33 +101,45 @@ def gather(runs: list[dict[str, Any]]) -> pd.DataFrame:
     twice = table[again & (table["generator"] != "none")]
     if len(twice):
         raise UnfitRun(f"two runs have the same {dict(twice.iloc[0][RESULT])}; give one of them")
-    table = table[~again]
+    return table[~again]
+
+
+def gather(runs: list[dict[str, Any]]) -> pd.DataFrame:
+    """Condenses runs, seeds and people together; see `collect`, whose errors it raises.
+
+    Returns:
+        One row a result and group of `people` ('all', 'untouched', or the names of those held out): RESULT, `people`,
+        how many `seeds` took part, the mean over people of each score (of each person, the mean over seeds) with the
+        `_low` and `_high` ends of its 95 % interval over people and the standard deviation over runs of other seeds,
+        `_sd_seeds`, `leaky`, and for synthetic windows FIDELITY, the mean over seeds.
+    """
     rows = []
-    for key, result in table.groupby(RESULT, sort=False, dropna=False):
-        scores = result.groupby("subject", sort=False)[list(SCORES)].mean()
+    for key, result in collect(runs).groupby(RESULT, sort=False, dropna=False):
         seeds = int(result.groupby("run_seed")["seeds"].first().sum())
         fidelity = result.groupby("run_seed")[list(FIDELITY)].first().mean()
-        for people, chosen in _groups(first, scores).items():
+        for people, chosen in _groups(runs[0]["run"], result).items():
             about = dict(zip(RESULT, key)) | {"people": people, "seeds": seeds, "leaky": result["leaky"].iloc[0]}
-            rows.append(about | _with_intervals(chosen) | fidelity.to_dict())
-    scores = [column for score in SCORES for column in (score, f"{score}_low", f"{score}_high")]
+            rows.append(about | _with_spread(chosen) | fidelity.to_dict())
+    scores = [score + ending for score in SCORES for ending in ("", "_low", "_high", "_sd_seeds")]
     return pd.DataFrame(rows, columns=[*KEYS, "seeds", *scores, "leaky", *FIDELITY, "recordings"])
 
 
-def _groups(run: dict[str, Any], scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The people whom a row of the table is about."""
+def _groups(run: dict[str, Any], result: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The people whom a row of the table is about, with their rows."""
     if run["folds"] != run["recordings"]["subjects"]:
-        return {",".join(run["folds"]): scores}
+        return {",".join(run["folds"]): result}
     if run["recordings"]["kind"] == "simulated":
-        return {"all": scores}
-    return {"all": scores, "untouched": scores.drop(index=list(TUNED_ON), errors="ignore")}
+        return {"all": result}
+    return {"all": result, "untouched": result[~result["subject"].isin(TUNED_ON)]}
 
 
-def _with_intervals(scores: pd.DataFrame) -> dict[str, float]:
+def _with_spread(rows: pd.DataFrame) -> dict[str, float]:
+    by_subject, by_seed = (rows.groupby(name, sort=False)[list(SCORES)].mean() for name in ("subject", "run_seed"))
     columns = {}
     for score in SCORES:
-        low, high = bootstrap_interval(scores[score].to_numpy()) or (None, None)
-        columns |= {score: scores[score].mean(), f"{score}_low": low, f"{score}_high": high}
+        low, high = bootstrap_interval(by_subject[score].to_numpy()) or (None, None)
+        columns |= {score: by_subject[score].mean(), f"{score}_low": low, f"{score}_high": high}
+        columns[f"{score}_sd_seeds"] = by_seed[score].std()
     return columns
 
 
@@ -168,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
         from wearsynth.report import write_sweep_report  # takes seconds to import
 
         jobs = options.jobs and read_jobs(options.jobs, [run.name for run in options.runs])
-        write_sweep_report(options.report, table, options.runs, jobs, remark)
+        write_sweep_report(options.report, table, collect(runs), options.runs, jobs, remark)
         print(f"report in {options.report}")
     return 0
 
