@@ -40,6 +40,12 @@ def test_each_combination_is_a_run(grid):
     assert len(plan["prepared"]) == 1 and len(set(plan["start"].values())) == 1
 
 
+def test_runs_may_differ_in_what_is_tested(grid):
+    grid.write_text("grid:\n  - detectors: [cnn, cnn_lstm]\n    protocols: tstr\n  - private_epsilons: 1,2\n")
+    plan = sweep.make_plan(grid, None)
+    assert [parameters.get("detectors") for parameters in plan["runs"].values()] == ["cnn", "cnn_lstm", None]
+
+
 def test_runs_with_other_windows_start_from_others(grid):
     grid.write_text("grid:\n  - signals: [published, extended]\n    seed: [0, 1]\n")
     plan = sweep.make_plan(grid, None)
@@ -70,7 +76,6 @@ def test_a_longer_grid_keeps_what_is_planned(grid):
         ("grid:\n  - {unit: [window, subject], epsilon: inf}", "it stands in the grid twice"),
         ("grid:\n  - folds: [S2, S3]", "folds: a table tells runs apart by generator, signals"),
         ("grid:\n  - steps: [1000, 2000]", "steps: a table tells runs apart by"),
-        ("grid:\n  - detectors: [cnn, cnn_lstm]", "detectors: a table tells runs apart by"),
         ("grid:\n  - seed: [0, 1]\nparameters:\n  detector_seeds: 2", "give more seeds in the grid"),
         ("grid: []", "a list of blocks"),
         ("grid:\n  - epsilon: []", "epsilon: []: expected"),

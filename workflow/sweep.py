@@ -29,6 +29,7 @@ FOLDER = Path(__file__).resolve().parent
 SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
 # What table and windows follow from.
 PREPARED = ("simulated_people", "signals", "scaling", "window_seconds", "hop_seconds")
+TESTED = ("protocols", "detectors", "private_epsilons")  # what is tested in a run: each has rows of its own
 KEYS = ("grid", "parameters", "table", "jobs")
 JOBS = ("folds", "runs")
 
@@ -161,8 +162,9 @@ def _read(grid: Path) -> dict[str, Any]:
     for block in content["grid"]:
         _check_block(block, lists=True)
         for name in block:
-            if name not in (*VARIED, "protocols") and name not in run.OPTION_OF:
-                raise run.BadInput(f"{name}: a table tells runs apart by {', '.join(VARIED)}; move it to `parameters`")
+            if name not in (*VARIED, *TESTED) and name not in run.OPTION_OF:
+                expected = ", ".join((*VARIED, *TESTED))
+                raise run.BadInput(f"{name}: a table tells runs apart by {expected}; move it to `parameters`")
     if content.setdefault("jobs", JOBS[0]) not in JOBS:
         raise run.BadInput(f"jobs: {content['jobs']}: expected {' or '.join(JOBS)}")
     if "parameters" in content:
