@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from wearsynth.cgan import Generator
 from wearsynth.codecs import Codec, SimulatedPeople, choose_codec, moments_of
@@ -68,7 +69,7 @@ def measure(number: int, people: SimulatedPeople) -> list[dict]:
     """Trains a detector on each kind of windows, and tests it on people of the population who gave nothing.
 
     Returns:
-        A row a kind: `trained_on`, `unit` and `epsilon` of the promise, `noise` of a released mean over the clip norm,
+        A row a kind: `trained_on`, `unit` and `epsilon` of the promise, `noise` in clip norms over the number of units,
         and scores, means over people.
     """
     real, test = population(number)
@@ -114,7 +115,7 @@ def tested(windows: Windows, test: Windows, seed: int) -> dict[str, float]:
 
 
 def draw(summary: pd.DataFrame) -> Figure:
-    """Accuracy against the noise of a released mean; lines for what does not depend on it."""
+    """Accuracy against the noise of the release; lines for what does not depend on it."""
     figure, ax = plt.subplots(figsize=(8, 5), layout="constrained")
     for name, (colour, style, label) in LINES.items():
         row = summary[summary["trained_on"] == name].iloc[0]
@@ -123,15 +124,16 @@ def draw(summary: pd.DataFrame) -> Figure:
         rows = summary[summary["trained_on"] == name].sort_values("noise")
         bars = 1.96 * rows["accuracy_sem"]
         ax.errorbar(rows["noise"], rows["accuracy_mean"], bars, color=colour, marker=marker, capsize=2, label=label)
-    for row in summary[summary["trained_on"] == "released"].itertuples():
-        ax.annotate(
-            f"{row.unit} {row.epsilon:g}", (row.noise, 0), xycoords=("data", "axes fraction"), xytext=(2, 4),
-            textcoords="offset points", rotation=90, ha="right", color="#4D4D4D",
-        )  # fmt: skip
-    ax.set(xscale="log", xlabel="noise of a released mean, over the clip norm; unit and epsilon", ylabel="accuracy")
-    ax.set_title(f"CNN on unseen people of {N_POPULATIONS} altered simulated populations", loc="left")
-    ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    ax.set(xscale="log", xlabel="noise of the release, in clip norms, over the number of units")
+    ax.set(ylabel="accuracy: mean over populations, 95 % interval")
+    budgets = summary[summary["trained_on"] == "released"]
+    names = budgets["unit"] + budgets["epsilon"].map(" {:g}".format)
+    top = ax.secondary_xaxis("top")
+    top.set_xticks(budgets["noise"], names, rotation=75, ha="left", fontsize="small")
+    top.xaxis.set_minor_locator(NullLocator())
+    figure.suptitle(f"What a CNN is trained on, tested on unseen people of {N_POPULATIONS} altered populations")
+    ax.spines["right"].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     plt.close(figure)
     return figure
 
