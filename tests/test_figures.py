@@ -83,6 +83,7 @@ def every_figure(signals, kind):
     return {
         "recording": (figures.recording(table_of(signals), "S2", kind), n),
         "class_levels": (figures.class_levels(real, kind), n),
+        "conditions": (figures.conditions(table_of(signals), kind), 1),
         "training": (figures.training({"everyone": np.ones(100), "S2": np.zeros(100)}, kind), 1),
         "spent": (figures.spent(Promise(epsilon=math.inf), kind), 1),
         "example_windows": (figures.example_windows(*pair), 4 * n),
@@ -132,6 +133,18 @@ def test_recording_draws_the_table_and_shades_the_conditions():
         np.testing.assert_allclose(line.get_xdata(), np.arange(240) / 60)
         assert figures.UNITS[signal] in ax.get_ylabel()
         assert len(ax.patches) == 2  # baseline and stress
+
+
+def test_conditions_of_everybody_are_a_row_each():
+    table = pd.concat([table_of("extended"), table_of("extended").assign(subject="S3")])
+    axes = figures.conditions(table, "real").axes
+    assert [ax.get_ylabel() for ax in axes] == ["S2", "S3"]
+    assert all(len(ax.patches) == 2 for ax in axes)  # baseline and stress
+
+
+def test_training_names_everybodys_and_those_without_somebody_once():
+    figure = figures.training({name: np.ones(9) for name in ("everyone", "S2", "S3")}, "real")
+    assert legend_of(figure) == ["without one person", "everyone", "cannot tell (log 2)"]
 
 
 def test_example_windows_come_from_their_source_and_class():

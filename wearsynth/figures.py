@@ -26,6 +26,7 @@ from wearsynth.detector import simple_features
 from wearsynth.fidelity import CLASSES
 from wearsynth.privacy import Promise
 from wearsynth.protocols import PROTOCOLS
+from wearsynth.runs import EVERYONE
 from wearsynth.scores import THRESHOLD, bootstrap_interval, score_table
 from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows
 
@@ -74,6 +75,19 @@ def recording(table: pd.DataFrame, subject: str, kind: str) -> Figure:
     return figure
 
 
+def conditions(table: pd.DataFrame, kind: str) -> Figure:
+    """Everybody's conditions over time, as `recordings.py` makes the table."""
+    people = table.groupby("subject", sort=False)
+    figure, axes = _figure("Conditions", kind, people.ngroups, 1, 0.3 * people.ngroups + 0.8, sharex=True)
+    for ax, (person, rows) in zip(axes.flat, people):
+        _shade(ax, rows)
+        _row_label(ax, person)
+        ax.set_yticks([])
+    axes.flat[-1].set(xlabel="time (min)", xlim=(0, table["time"].max() / 60))
+    _legend(figure, [Patch(color=colour, alpha=0.35, label=name) for name, colour in CONDITION_COLOURS.items()])
+    return figure
+
+
 def class_levels(windows: Windows, kind: str) -> Figure:
     """How high each signal lies under stress and otherwise: distribution of the windows' means."""
     whose = ", synthetic windows" if set(windows.subjects) == {"synthetic"} else ""
@@ -91,12 +105,16 @@ def training(fake_losses: dict[str, np.ndarray], kind: str) -> Figure:
     """The discriminator's loss on generated windows, smoothed: name of the training -> (steps,)."""
     figure, axes = _figure("Training", kind, 1, 1, 3.6)
     ax = axes[0, 0]
-    for (name, losses), colour in zip(fake_losses.items(), sns.color_palette("viridis", len(fake_losses))):
+    for name in sorted(fake_losses, key=lambda name: name == EVERYONE):  # that of everybody on top
+        losses = fake_losses[name]
         smoothed = pd.Series(losses).rolling(max(1, len(losses) // 50), min_periods=1).mean()
-        ax.plot(np.arange(1, len(losses) + 1), smoothed, color=colour, linewidth=1.2, label=name)
+        style = {"color": SYNTHETIC, "linewidth": 1.5} if name == EVERYONE else {"color": "#949494", "linewidth": 0.8}
+        label = name if name == EVERYONE else "without one person"
+        ax.plot(np.arange(1, len(losses) + 1), smoothed, **style, label=label)
     ax.axhline(math.log(2), color="black", linestyle=":", linewidth=1, label="cannot tell (log 2)")
     ax.set(xlabel="step", ylabel="discriminator's loss on\ngenerated windows (nats)", ylim=(0, None))
-    figure.legend(loc="outside right upper", frameon=False, fontsize="small")
+    lines = {line.get_label(): line for line in ax.lines}  # one of those without somebody stands for all
+    figure.legend(handles=list(lines.values()), loc="outside right upper", frameon=False, fontsize="small")
     return figure
 
 
