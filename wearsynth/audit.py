@@ -392,7 +392,7 @@ def nobodys_windows(of_each: int = 16) -> Windows:
 
 def planned() -> list[tuple[Windows, Promise, int, str]]:
     """Audits of steps and releases, both units, and the three controls: windows, promise, runs, control."""
-    # What a release tells goes by how many windows there are: here as many as in WESAD. Steps are audited on few, for speed.
+    # What a release tells goes by how many windows there are: here as many as in WESAD. Steps take long on so many.
     few, many = nobodys_windows(), nobodys_windows(70)
     promised = partial(Promise, "window", delta=1e-4, steps=100)
     controls = [control for control in CONTROLS if control != "none"]
