@@ -320,10 +320,11 @@ def _budget_table(table: pd.DataFrame) -> pd.DataFrame:
     shown = table[[*INDEX, "seeds"]].copy()
     shown["protocol"] += np.where(table["leaky"], " (LEAKY)", "")
     for score in SHOWN_SCORES:
-        interval = (
-            " [" + table[f"{score}_low"].map("{:.3f}".format) + ", " + table[f"{score}_high"].map("{:.3f}]".format)
-        )
-        shown[score] = table[score].map("{:.3f}".format) + interval.where(table[f"{score}_low"].notna(), "")
+        ends = table[[f"{score}_low", f"{score}_high"]].to_numpy(float)
+        shown[score] = [
+            _with_interval(mean, None if np.isnan(low) else [low, high])
+            for mean, (low, high) in zip(table[score], ends)
+        ]
     for name in ("c2st_auroc", "psd_ratio", "acf_ratio"):
         shown[name] = table[name].map("{:.2f}".format).where(table[name].notna(), "")
     return shown.set_index(INDEX)
