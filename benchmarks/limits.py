@@ -84,7 +84,7 @@ def measure(number: int, people: SimulatedPeople) -> list[dict]:
     for generator in GENERATORS:
         for promise in PROMISES:
             rng = np.random.default_rng(number)  # what protects nobody is repeated more easily
-            noise = promise.release_noise_multiplier / real.n_units(promise.unit)
+            noise = promise.release_noise(real.n_units(promise.unit))
             codec = choose_codec(generator, people).for_noise(noise)
             key = (generator, promise.unit, promise.epsilon, noise)
             kinds[key] = draw_windows(codec, release(real, codec, promise, rng), number)

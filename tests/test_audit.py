@@ -174,12 +174,12 @@ def test_a_release_is_not_audited_by_windows_that_tell_nothing(windows):
 
 def test_releases_of_every_form_are_audited():
     audited = [
-        (windows.n_units(promise.unit), promise.release_noise_multiplier)
+        promise.release_noise(windows.n_units(promise.unit))
         for windows, promise, _, control in audit.planned()
         if promise.release_share and control == "none"
     ]
     people = SimulatedPeople.from_windows(audit.nobodys_windows())
-    forms = {type(people.for_noise(noise / n_units)) for n_units, noise in audited}
+    forms = {type(people.for_noise(noise)) for noise in audited}
     assert forms == {SimulatedPeople, LevelProducts, LevelsFirst}
 
 

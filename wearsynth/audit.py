@@ -336,7 +336,7 @@ def audit(
     name = f"{told}, {promise.unit}, epsilon {promise.epsilon:g}, control {control}"
     if told == "release":
         people = SimulatedPeople.from_windows(windows)  # these windows are nobody's
-        own = people.for_noise(promise.release_noise_multiplier / windows.n_units(promise.unit))
+        own = people.for_noise(promise.release_noise(windows.n_units(promise.unit)))
         codec = type("Controlled", (type(own),), {"reach": clip_factor * own.reach})(**vars(own))
         scores, included = run_release_canaries(windows, kept, codec, n_runs, noise_seed, name)
     else:

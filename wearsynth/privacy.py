@@ -118,6 +118,10 @@ class Promise:
             return 0.0
         return _least_release_noise(self.release_share * self.epsilon, self.delta)
 
+    def release_noise(self, n_units: int) -> float:
+        """Noise of the release's sum, in clip norms, over the number of units: what a release tells goes by it."""
+        return self.release_noise_multiplier / n_units
+
     def spent(self, steps: int) -> float:
         """Returns the epsilon, at `delta`, that the release and `steps` steps have spent for one unit."""
         return compose([(self, steps)], self.delta)
