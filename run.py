@@ -7,36 +7,30 @@ python run.py --from RUN -p detectors cnn_lstm   from what another run has finis
 """
 
 import argparse
-import difflib
+import errno
+import math
 import os
 import re
+import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+import traceback
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
-from jupyter_client import AsyncKernelManager
-from jupyter_core.utils import run_sync
-from nbclient import NotebookClient
-from nbclient.exceptions import DeadKernelError
-from papermill.exceptions import PapermillExecutionError
-
 from wearsynth import windows
 from wearsynth.detector import choose_detectors, source_files
-from wearsynth.privacy import Promise, check_generator, read_epsilons
-from wearsynth.protocols import choose_protocols
+from wearsynth.files import fingerprint, package_source
+from wearsynth.ledger import LedgerError
+from wearsynth.notebooks import NotebookError, execute, one_kernel, one_line
+from wearsynth.parameters import NOTEBOOKS, ROOT, BadInput, check_values, declared, defaults, read
+from wearsynth.privacy import check_delta
+from wearsynth.provenance import StaleFileError
 from wearsynth.recordings import RecordingError, find_recordings
-from wearsynth.runs import RunFolder, fingerprint
+from wearsynth.runs import CheckError, RunFolder
 
-ROOT = Path(__file__).resolve().parent
-NOTEBOOKS = tuple(ROOT / f"{name}.ipynb" for name in RunFolder.NOTEBOOKS)
 PRESETS = {
     "smoke": {
         "simulated_people": 3,
@@ -59,7 +53,6 @@ PRESETS = {
 }
 LONGEST_NAME = 200
 OPTION_OF = {"recordings": "--recordings", "run_folder": "--out"}
-AT_LEAST = {"simulated_people": 3, "synthetic_windows": 10, "detector_epochs": 1, "detector_seeds": 1, "seed": 0}
 PACKAGES = (
     "tensorflow",
     "tensorflow-privacy",
@@ -72,40 +65,76 @@ PACKAGES = (
 )
 
 
-class BadInput(ValueError):
-    """What was given on the command line cannot be run."""
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status: 0 done, 1 a notebook failed, 2 bad input, 130 stopped."""
-    options = parse(arguments)
+    """Runs the command line; returns the exit status: 0 done, 1 failed, 2 bad input, 130 stopped.
+
+    Whatever goes wrong ends in one line on standard error.
+    """
+    # A batch system's time limit: as Ctrl-C, so that no kernel is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    out = Path("runs")
     try:
-        notebooks = {notebook: papermill.inspect_notebook(str(notebook)) for notebook in NOTEBOOKS}
-        given = PRESETS[options.preset] | read_values(options.p, notebooks)
-        parameters = defaults(notebooks) | given
-        check(parameters, options.recordings)
-        others = [finished_run(path) for path in options.start_from]
-        folder = RunFolder((options.out or ROOT / "runs" / run_name(options)).resolve())
-        parameters |= {"run_folder": str(folder.path), "recordings": str(options.recordings or "")}
-        with folder.alone():
-            if not folder.metrics_file.exists():
-                folder.forget(*folder.NOTEBOOKS)  # without their numbers they are not finished
-                folder.start_from(others)
-            if options.prepare:
-                prepare(folder, notebooks, parameters)
-                return 0
-            run_chain(folder, notebooks, parameters)
+        options = parse(arguments)
+        out = (options.out or ROOT / "runs" / run_name(options)).resolve()
+        folder = run(options, out)
+        if not options.prepare:
+            print_results(folder)
+        return 0
     except (BadInput, RecordingError) as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        return 2
-    except ChainError as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        return 1
+        return ended(error, 2)
+    except (NotebookError, CheckError, StaleFileError, LedgerError) as error:
+        return ended(error, 1)
     except KeyboardInterrupt:
-        print("run.py: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    print_results(folder)
-    return 0
+        return ended("stopped; the same command goes on from here", 130)
+    except OSError as error:
+        return ended(f"{error.filename or out}: {error.strerror or error}; {remedy(error)}", 1)
+    except Exception as error:
+        return ended(f"{type(error).__name__}: {error}; {note_down(out)}", 1)
+
+
+def ended(why: Any, status: int) -> int:
+    """Says in one line why a run has ended; returns its exit status."""
+    print(f"run.py: {one_line(why)}", file=sys.stderr)
+    return status
+
+
+def remedy(error: OSError) -> str:
+    """What can be done about a file or folder that the system refuses."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room there, and the same command goes on from here"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
+        return "choose another folder with --out"
+    return "the same command goes on from here"
+
+
+def note_down(out: Path) -> str:
+    """Writes the traceback of an error that nobody has foreseen; returns where to find it."""
+    try:
+        (out / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
+        return f"this is a fault of the program: see {out / 'traceback.txt'}"
+    except OSError:
+        return "this is a fault of the program"
+
+
+def run(options: argparse.Namespace, out: Path) -> RunFolder:
+    """Checks what was given, and does it; returns the run folder."""
+    given = PRESETS[options.preset] | dict(read_value(*pair) for pair in options.p)
+    parameters = defaults() | given
+    check(parameters, options.recordings)
+    others = [finished_run(path) for path in options.start_from]
+    if out == ROOT:
+        raise BadInput(f"--out {out}: the checkout itself, whose notebooks would be written over; give another folder")
+    folder = RunFolder(out)
+    parameters |= {"run_folder": str(folder.path), "recordings": str(options.recordings or "")}
+    with folder.alone():
+        if not folder.metrics_file.exists():
+            folder.forget(*folder.NOTEBOOKS)  # without their numbers they are not finished
+            folder.start_from(others)
+        if options.prepare:
+            prepare(folder, parameters)
+        else:
+            run_chain(folder, parameters)
+    return folder
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -143,55 +172,31 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def defaults(notebooks: dict[Path, dict]) -> dict[str, Any]:
-    """Every parameter of the notebooks at its default, a value of its declared type."""
-    declared = {name: parameter for parameters in notebooks.values() for name, parameter in parameters.items()}
-    return {name: _convert(name, _unquoted(parameter["default"]), parameter) for name, parameter in declared.items()}
-
-
-def read_values(pairs: list[tuple[str, str]], notebooks: dict[Path, dict]) -> dict[str, Any]:
-    """Reads `-p NAME VALUE` pairs.
-
-    Raises:
-        BadInput: no notebook has the parameter, or the value is not of its type.
-    """
-    declared = {name: parameter for parameters in notebooks.values() for name, parameter in parameters.items()}
-    values = {}
-    for name, text in pairs:
-        if name in OPTION_OF:
-            raise BadInput(f"-p {name}: use {OPTION_OF[name]}")
-        if name not in declared:
-            raise BadInput(f"-p {name}: no notebook has this parameter; did you mean {nearest(name, declared)!r}?")
-        values[name] = _convert(name, text, declared[name])
-    return values
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns the known name that is most like a mistyped one."""
-    return difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+def read_value(name: str, text: str) -> tuple[str, Any]:
+    """Reads one `-p NAME VALUE`; raises ParameterError for what no notebook takes, BadInput for what has an option."""
+    if name in OPTION_OF:
+        raise BadInput(f"-p {name}: use {OPTION_OF[name]}")
+    return name, read(name, text)
 
 
 def check(parameters: dict[str, Any], recordings: Path | None) -> None:
-    """Raises BadInput for a value out of its range, RecordingError for a folder without recordings."""
+    """Refuses what cannot be run.
+
+    Raises:
+        ParameterError: a value is of the wrong type or out of its range.
+        BadInput: it is not for so many, or such, people.
+        RecordingError: there are no recordings in the folder.
+    """
+    check_values(parameters)
+    people = everybody(parameters, recordings)
+    if len(people) < 3:
+        raise BadInput(
+            f"{recordings}: recordings of {len(people)} people; the evaluation compares people: give 3 or more"
+        )
     try:
-        own = {field.name for field in fields(Promise)} & {*parameters}
-        Promise(**{name: parameters[name] for name in own})
-        check_generator(parameters["generator"])
-        choose_protocols(parameters["protocols"])
-        windows.check(*(parameters[name] for name in ("signals", "scaling", "window_seconds", "hop_seconds")))
-        choose_detectors(parameters["detectors"])
-        read_epsilons(parameters["private_epsilons"])
-        for name, least in AT_LEAST.items():
-            if parameters[name] < least:
-                raise ValueError(f"{name}={parameters[name]}: expected at least {least}")
-        people = everybody(parameters, recordings)
-        if len(people) < 3:
-            raise ValueError(
-                f"{recordings}: recordings of {len(people)} people; the evaluation compares people: give 3 or more"
-            )
         windows.choose_folds(people, parameters["folds"])
-    except RecordingError:
-        raise
+        if parameters["unit"] == "subject" and parameters["epsilon"] < math.inf:
+            check_delta("subject", parameters["delta"], len(people))
     except ValueError as error:
         raise BadInput(str(error)) from None
 
@@ -224,106 +229,66 @@ def folder_name(text: str) -> str:
     return re.sub(r"[^\w.,=-]", "_", text)
 
 
-class ChainError(RuntimeError):
-    """A notebook did not reach its end."""
-
-
-def prepare(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[str, Any]) -> None:
+def prepare(folder: RunFolder, parameters: dict[str, Any]) -> None:
     """Does the first notebook's work, and cuts the windows: what runs on the same recordings have in common."""
-    run_notebooks(folder, {NOTEBOOKS[0]: notebooks[NOTEBOOKS[0]]}, parameters)
-    folder.prepare_windows(*(parameters[name] for name in ("signals", "scaling", "window_seconds", "hop_seconds")))
+    run_notebooks(folder, NOTEBOOKS[:1], parameters)
+    settings = ("signals", "scaling", "window_seconds", "hop_seconds", "stress_share")
+    folder.prepare_windows(*(parameters[name] for name in settings))
     print(f"prepared for other runs: --from {folder.path}")
 
 
-def run_chain(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[str, Any]) -> None:
-    """Executes the notebooks in order, and writes the report."""
+def run_chain(folder: RunFolder, parameters: dict[str, Any]) -> None:
+    """Executes the notebooks in order, and writes the report; raises CheckError at the end if results are not sound."""
     from wearsynth.report import write_report  # takes a second to import, and refusals should come at once
 
-    if not parameters["share"]:  # nothing to evaluate, and nothing to report on
-        notebooks = {path: declared for path, declared in notebooks.items() if path.stem != "04-Evaluation"}
-    run_notebooks(folder, notebooks, parameters)
+    # Where nothing is shared, there is nothing to evaluate, and nothing to report on.
+    notebooks = [path for path in NOTEBOOKS if parameters["share"] or path.stem != "04-Evaluation"]
+    failed = run_notebooks(folder, notebooks, parameters)
     versions = {name: version(name) for name in PACKAGES}
-    folder.record("run", {"parameters": parameters, "versions": versions, "code": fingerprint()})
+    folder.record("run", {"parameters": parameters, "versions": versions, "code": package_source()})
     if parameters["share"]:
         write_report(folder)
+    if failed:
+        raise CheckError("; ".join(failed))
 
 
-def run_notebooks(folder: RunFolder, notebooks: dict[Path, dict], parameters: dict[str, Any]) -> None:
-    """Executes notebooks in order, leaving out those that are finished and whose inputs are what they were."""
+def run_notebooks(folder: RunFolder, notebooks: Sequence[Path], parameters: dict[str, Any]) -> list[str]:
+    """Executes notebooks in order, leaving out those that are finished and whose inputs are what they were.
+
+    Returns:
+        Of notebooks that nothing builds on, what was not sound about their results: that is no reason to stop.
+    """
     recordings = Path(parameters["recordings"]) if parameters["recordings"] else None
     stats = [path.stat() for path in find_recordings(recordings)] if recordings else []
-    key = fingerprint([(stat.st_size, stat.st_mtime_ns) for stat in stats])
+    keys = {None: fingerprint(package_source(), [(stat.st_size, stat.st_mtime_ns) for stat in stats])}
+    failed = []
     with one_kernel() as kernel:
-        for number, (notebook, declared) in enumerate(notebooks.items(), start=1):
-            own = {name: parameters[name] for name in declared}
+        for number, notebook in enumerate(notebooks, start=1):
+            own = {name: parameters[name] for name in declared(notebook.stem)}
             sources = [file for name in choose_detectors(own.get("detectors", "cnn")) for file in source_files(name)]
             # Where the run folder lies changes nothing: it may have been moved, or its work taken over from another.
-            key = fingerprint(key, notebook, sorted((own | {"run_folder": None}).items()), *sources)
+            before = keys[folder.BUILDS_ON[notebook.stem]]
+            key = fingerprint(before, notebook, sorted((own | {"run_folder": None}).items()), *sources)
+            keys[notebook.stem] = key
             if folder.is_finished(notebook.stem, key):
                 print(f"[{number}/{len(notebooks)}] {notebook.stem}: finished before", flush=True)
                 continue
             print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)
-            folder.forget(notebook.stem)
+            folder.begin(notebook.stem)
+            for name in folder.descendants(notebook.stem):
+                (folder.path / f"{name}.ipynb").unlink(missing_ok=True)
             start = time.monotonic()
-            execute(notebook, folder, own, kernel)
+            try:
+                execute(notebook, folder.path / notebook.name, own, kernel)
+            except CheckError as error:
+                if len(folder.descendants(notebook.stem)) > 1:
+                    raise
+                failed.append(str(error))
+                continue
             seconds = folder.metrics["run"].get("seconds", {}) | {notebook.stem: round(time.monotonic() - start, 1)}
             folder.record("run", {"seconds": seconds})
             folder.mark_finished(notebook.stem, key)
-
-
-@contextmanager
-def one_kernel() -> Iterator[AsyncKernelManager]:
-    """Gives the kernel of a run, not yet started: one process for all notebooks, as their imports take long."""
-    with tempfile.TemporaryDirectory() as sockets:
-        # Sockets that only this user can reach, instead of TCP ports; each run's own, or another's kernel may answer.
-        local = {"transport": "ipc", "ip": f"{sockets}/kernel"} if os.name == "posix" else {}
-        kernel = AsyncKernelManager(kernel_name="python3", **local)
-        try:
-            yield kernel
-        finally:
-            if kernel.has_kernel:
-                run_sync(kernel.shutdown_kernel)(now=True)
-
-
-def execute(notebook: Path, folder: RunFolder, parameters: dict[str, Any], kernel: AsyncKernelManager) -> None:
-    """Executes one notebook into the run folder, its output streamed.
-
-    Args:
-        notebook: the notebook.
-        folder: the run folder.
-        parameters: all of its parameters.
-        kernel: which it finds as if newly started, but for modules that were imported before.
-
-    Raises:
-        ChainError: a cell failed; tells which, and where to look.
-        RecordingError: a recording was refused.
-    """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    target = folder.path / notebook.name
-    options = {"km": kernel, "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]}  # failures arrive as exceptions
-    try:
-        forget = nbformat.v4.new_code_cell("%reset -f\nget_ipython().execution_count = 1")
-        client = NotebookClient(nbformat.v4.new_notebook(cells=[forget]), **options)
-        with client.setup_kernel(cwd=str(ROOT)):
-            client.execute_cell(forget, 0, store_history=False)  # so that the next cell is the first
-        papermill.execute_notebook(
-            str(notebook),
-            str(target),
-            parameters,
-            kernel_name="python3",
-            cwd=str(ROOT),
-            progress_bar=False,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-            **options,
-        )
-    except PapermillExecutionError as error:
-        if error.ename == RecordingError.__name__:
-            raise RecordingError(error.evalue) from None
-        reason = " ".join(error.evalue.split())  # of several lines, one
-        raise ChainError(f"{notebook.stem}, cell {error.exec_count}: {error.ename}: {reason}; see {target}") from None
-    except DeadKernelError:
-        raise ChainError(f"{notebook.stem}: its kernel died, most often for want of memory; see {target}") from None
+    return failed
 
 
 def print_results(folder: RunFolder) -> None:
@@ -342,28 +307,7 @@ def print_results(folder: RunFolder) -> None:
             print(f"{what:>18}  {path}")
 
 
-def _convert(name: str, text: str, parameter: dict) -> Any:
-    read, expected = {
-        "bool": (_read_bool, "true or false"),
-        "int": (int, "a whole number"),
-        "float": (float, "a number"),
-        "str": (str, "text"),
-    }[parameter["inferred_type_name"]]
-    try:
-        return read(text)
-    except ValueError:
-        raise BadInput(f"{name}={text!r}: expected {expected}") from None
-
-
-def _read_bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError
-    return text.lower() == "true"
-
-
-def _unquoted(source: str) -> str:
-    return source.strip("\"'")
-
-
 if __name__ == "__main__":
+    if sys.getfilesystemencoding() != "utf-8":  # as in the locale C: names of files would not survive it
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONUTF8": "1"})
     sys.exit(main())

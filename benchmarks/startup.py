@@ -44,7 +44,7 @@ def main() -> None:
         run(*recordings, "--from", str(prepared.path), "--out", str(fold.path), *of_one_fold)
         seconds = time.time() - start
         parts = imports(fold, start) | tracing(
-            Windows.load(fold.training_windows), fold.codec("steered"), len(fold.metrics["detection"]["private"])
+            fold.windows()[0], fold.codec("steered"), len(fold.metrics["detection"]["private"])
         )
         about = {"kind": fold.kind, "people": len(fold.metrics["run"]["recordings"]["subjects"])}
     total = sum(parts.values())

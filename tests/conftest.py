@@ -9,9 +9,24 @@ import pandas as pd
 import pytest
 
 from wearsynth.codecs import SimulatedPeople
+from wearsynth.provenance import Origin
 from wearsynth.windows import EXTENDED, Windows
 
 LABELS = {"baseline": 0, "amusement": 0, "stress": 1}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ledger(tmp_path_factory):
+    """A ledger of the tests' own, for whatever they start: the user's knows real people."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
+    os.environ["WEARSYNTH_LEDGER"] = str(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def origin():
+    """What some file was made from."""
+    return Origin("02-Model", "simulated", "0" * 64, "key", "with no privacy guarantee")
 
 
 @pytest.fixture(scope="session")

@@ -39,14 +39,17 @@ if not options.prepare:
     folds, epsilon = parameters["folds"].split(","), float(parameters["epsilon"])
     scores = {name: dict.fromkeys(SCORES, 0.75 if epsilon > 1 else 0.5) for name in folds}
     record = {"detector": "cnn", "seeds": 1, "leaky": False, "subjects": scores}
-    metrics["run"] |= {"folds": folds, "parameters": parameters}
+    metrics["run"]["parameters"] = parameters
+    metrics["model"] = {"folds": folds}
     metrics["privacy"] = {"private": epsilon == 1, "unit": "window", "epsilon": epsilon, "delta": 1e-4}
     metrics["fidelity"] = {"c2st_auroc": 1.0, "psd_ratio": 2.0, "acf_ratio": 3.0}
     protocols = {"trtr": record, "tstr": record, "augmented": record}
     metrics["detection"] = {"majority": record | {"detector": "majority"}, "protocols": protocols}
     metrics["detection"] |= {"baselines": {}, "private": {}}
 folder = Path(options.out)
-(folder / "data" / "finished").mkdir(parents=True, exist_ok=True)
+folder.mkdir(parents=True, exist_ok=True)
 (folder / "report.html").write_text("report")
 (folder / "metrics.json").write_text(json.dumps(metrics))
-(folder / "data" / "finished" / ("windows.json" if options.prepare else "05-Stress_Detection.json")).write_text("{}")
+written = "windows/simulated_people.npz" if options.prepare else "finished/05-Stress_Detection.json"
+(folder / "data" / written).parent.mkdir(parents=True, exist_ok=True)
+(folder / "data" / written).write_text("{}")

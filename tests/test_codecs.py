@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from wearsynth.codecs import DESCRIPTORS, GRID, Copula, Levels, SimulatedPeople, choose_codec, describe, moments_of
-from wearsynth.detector import simple_features
+from wearsynth.codecs import GRID, Copula, Levels, SimulatedPeople, choose_codec, moments_of
+from wearsynth.features import DESCRIPTORS, describe, simple_features
 from wearsynth.windows import EXTENDED, MIN_SECONDS, PUBLISHED
 
 
@@ -103,9 +103,9 @@ def test_moments_are_those_of_the_definition():
         np.testing.assert_allclose(found, sum(np.outer(row, row) for row in within) / len(each))
 
 
-def test_people_come_back_from_a_file(people, tmp_path):
-    people.save(tmp_path / "people.npz")
-    loaded = SimulatedPeople.load(tmp_path / "people.npz")
+def test_people_come_back_from_a_file(people, tmp_path, origin):
+    people.save(tmp_path / "people.npz", origin)
+    loaded = SimulatedPeople.load(tmp_path / "people.npz", origin)
     values = people.decode(np.zeros((4, people.size)), np.random.default_rng(0))
     assert loaded.signals == people.signals
     np.testing.assert_array_equal(values, loaded.decode(np.zeros((4, people.size)), np.random.default_rng(0)))

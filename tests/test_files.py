@@ -1,12 +1,14 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and what code computes has a short name."""
 
 import hashlib
 import json
 import os
 
+import pandas as pd
 import pytest
 
-from wearsynth.files import replacing, sha256, write_json
+from wearsynth import files
+from wearsynth.files import fingerprint, package_source, replacing, sha256, source_of, write_csv, write_json
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
@@ -33,3 +35,60 @@ def test_checksum_is_that_of_the_files_one_behind_the_other(tmp_path):
     for path, content in zip(paths, (b"x" * 3_000_000, b"y")):
         path.write_bytes(content)
     assert sha256(paths) == hashlib.sha256(b"x" * 3_000_000 + b"y").hexdigest()
+
+
+def test_a_table_is_written_with_so_many_digits(tmp_path):
+    table = pd.DataFrame({"a": [1.23456789, 2.0], "b": ["ü", "v"]})
+    write_csv(tmp_path / "new" / "table.csv", table, digits=4)
+    assert (tmp_path / "new" / "table.csv").read_text(encoding="utf-8") == "a,b\n1.235,ü\n2,v\n"
+
+
+def test_a_fingerprint_counts_files_by_their_content(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("same")
+    other.write_text("same")
+    assert fingerprint(one, "epsilon", 1.0) == fingerprint(other, "epsilon", 1.0) != fingerprint(one, "epsilon", 10.0)
+    other.write_text("else")
+    assert fingerprint(one) != fingerprint(other)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package in which `a` imports `b`, which imports `c` within a function, and `d` imports `a`."""
+    sources = {
+        "a": '"""Docstring."""\nfrom wearsynth.b import x\n',
+        "b": "import math\n\ndef x():\n    from wearsynth import c\n",
+        "c": "y = 1\n",
+        "d": "from wearsynth.a import x\n",
+    }
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.setattr(files, "PACKAGE", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name, counts", [("a", True), ("b", True), ("c", True), ("d", False)])
+def test_code_counts_where_it_is_reached(package, name, counts):
+    before = source_of("a"), package_source()
+    with open(package / f"{name}.py", "a") as file:
+        file.write("z = 2\n")
+    assert (source_of("a") != before[0]) == counts and package_source() != before[1]
+
+
+def test_comments_docstrings_and_layout_do_not_count(package):
+    before = source_of("a")
+    (package / "a.py").write_text('"""Another docstring."""\n\n\nfrom wearsynth.b import (  # a comment\n    x,\n)\n')
+    assert source_of("a") == before
+
+
+def test_a_training_reaches_no_picture_no_page_and_no_statement():
+    """Whoever touches those must not make generators train again: that would be another release of the same people."""
+    reached, waiting = set(), ["cgan"]
+    while waiting:
+        path = files.PACKAGE / f"{waiting.pop()}.py"
+        if path.exists() and path.stem not in reached:
+            reached.add(path.stem)
+            waiting += files._imported(files.ast.parse(path.read_text(encoding="utf-8")))
+    learns = {"cgan", "clipping", "codecs", "dpsgd", "features", "privacy", "releases", "simulation", "windows"}
+    keeps = {"files", "ledger", "parallel", "provenance", "recordings"}
+    assert reached == learns | keeps

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import own_detectors
@@ -9,12 +10,12 @@ import pytest
 import tensorflow as tf
 from sklearn import metrics
 
-from wearsynth import detector, networks
-from wearsynth.cgan import STRESS_SHARE
+from wearsynth import networks
 from wearsynth.dpsgd import PrivateGradient
+from wearsynth.features import simple_features
 from wearsynth.networks import PRIVATE_DETECTORS, OtherPeople, train_network, train_private
 from wearsynth.privacy import Promise
-from wearsynth.windows import MIN_SECONDS
+from wearsynth.windows import MIN_SECONDS, STRESS_SHARE
 
 WITHOUT_PRIVACY = Promise(epsilon=math.inf, sampling_probability=1.0)
 
@@ -253,7 +254,7 @@ def test_public_features_are_simple_ones_of_about_size_one(make_toy_windows):
     """One shift and one positive scale for each of the six descriptions, the same for all signals."""
     values = np.random.default_rng(0).uniform(size=(40, 16, 3)).astype(np.float32)
     public = PRIVATE_DETECTORS["private_logistic_regression"].inputs(values).reshape(40, 6, 3)
-    simple = detector.simple_features(values).reshape(40, 6, 3)
+    simple = simple_features(values).reshape(40, 6, 3)
     for kind in range(6):
         slope, offset = np.polyfit(simple[:, kind].ravel(), public[:, kind].ravel(), 1)
         assert slope > 0
@@ -268,7 +269,7 @@ def test_the_balanced_loss_by_hand():
         -math.log(p) * 0.5 / STRESS_SHARE if label else -math.log(1 - p) * 0.5 / (1 - STRESS_SHARE)
         for label, p in zip(labels, stress)
     ]
-    np.testing.assert_allclose(networks._balanced_loss(labels, logits[:, None]), by_hand, rtol=1e-6)
+    np.testing.assert_allclose(networks._balanced_loss(labels, logits[:, None], STRESS_SHARE), by_hand, rtol=1e-6)
 
 
 def test_in_the_public_share_both_classes_weigh_alike():
@@ -276,7 +277,8 @@ def test_in_the_public_share_both_classes_weigh_alike():
     n = 1000
     labels = tf.constant(np.arange(n) < round(n * STRESS_SHARE), tf.float32)
     losses = [
-        float(tf.reduce_mean(networks._balanced_loss(labels, tf.fill((n, 1), bias)))) for bias in (-0.1, 0.0, 0.1)
+        float(tf.reduce_mean(networks._balanced_loss(labels, tf.fill((n, 1), bias), STRESS_SHARE)))
+        for bias in (-0.1, 0.0, 0.1)
     ]
     assert losses[1] == pytest.approx(math.log(2), rel=1e-5)
     assert losses[1] < min(losses[0], losses[2])
@@ -291,8 +293,9 @@ def test_the_last_half_of_the_steps_is_averaged(make_toy_windows, monkeypatch):
     promise = replace(promise, steps=7, clip_norm=recipe.clip_norm)
     inputs = recipe.inputs(windows.values)
     model = recipe.build(inputs.shape[1:])
+    balanced_loss = partial(networks._balanced_loss, stress_share=STRESS_SHARE)
     gradient = PrivateGradient(
-        model, networks._balanced_loss, promise, inputs, windows.labels, windows.subjects, np.random.default_rng(7)
+        model, balanced_loss, promise, inputs, windows.labels, windows.subjects, np.random.default_rng(7)
     )
     optimizer, path = tf.keras.optimizers.Adam(recipe.learning_rate), []
     for _ in range(7):

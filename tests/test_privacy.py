@@ -1,10 +1,7 @@
 """The promise: noise and readings against closed forms, published figures, other accountants, and what is monotone."""
 
-import json
 import math
-import re
-from dataclasses import fields, replace
-from functools import cache
+from dataclasses import replace
 
 import dp_accounting
 import numpy as np
@@ -13,49 +10,18 @@ from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from promises import INFINITE, ONE_RELEASE, PROMISES, SUBJECT, with_noise
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 from scipy.stats import binom, norm
 
-from wearsynth.files import write_json
 from wearsynth.privacy import (
     Promise,
     compose,
-    cross_check,
     divide,
     gaussian_epsilon,
     mixture_divergence,
-    statement,
 )
-from wearsynth.report import statement_text
-
-# Budgets above 2 take the accountant seconds each; these take parts of one.
-PROMISES = [
-    Promise(),
-    Promise(epsilon=0.1, delta=1e-5, sampling_probability=0.02, steps=3000),
-    Promise(epsilon=2.0, delta=1e-6, sampling_probability=0.3, steps=200),
-]
-SUBJECT = Promise(unit="subject", epsilon=0.5, delta=1e-3, clip_norm=1.0, sampling_probability=0.2, steps=30)
-ONE_RELEASE = Promise(epsilon=1.0, delta=1e-5, sampling_probability=1.0, steps=1)
-INFINITE = Promise(epsilon=math.inf)
-
-
-def with_noise(noise_multiplier, delta, sampling_probability, steps):
-    """A promise whose noise is given, as it is where a figure was published."""
-    promise = Promise(delta=delta, sampling_probability=sampling_probability, steps=steps)
-    vars(promise)["noise_multiplier"] = noise_multiplier
-    return promise
-
-
-@cache
-def check(promise):
-    """What others say of all the steps, with 432 units, 72 of a subject."""
-    return cross_check(promise, promise.steps, n_units=432, most_units_per_subject=72)
-
-
-def figures_of(text):
-    """The figures for Poisson sampling in tensorflow-privacy's statement: for an example, and for a user."""
-    return [float(figure) for figure in re.findall(r"Poisson sampling \(\*\): +(\S+)", text)]
 
 
 @pytest.mark.parametrize(
@@ -104,28 +70,6 @@ def test_a_large_budget_is_read_more_coarsely_and_still_from_above(epsilon):
     exact = gaussian_epsilon(promise.delta, math.sqrt(100) / promise.noise_multiplier)
     # Losses lie on a grid of 1e-4 of the budget, each of 100 steps rounds to it, and the errors add up as noise does.
     assert exact <= promise.spent(100) <= exact + 10 * 1e-4 * epsilon
-
-
-@pytest.mark.parametrize("promise", [*PROMISES, SUBJECT], ids=lambda promise: f"{promise.unit}-{promise.epsilon}")
-def test_the_renyi_accountant_agrees_from_above(promise):
-    # Renyi's conversion to (epsilon, delta) is an upper bound, by some 5 to 25 %; more would be another mechanism.
-    assert promise.spent(promise.steps) <= check(promise)["rdp_epsilon"] <= 1.4 * promise.spent(promise.steps)
-
-
-@pytest.mark.parametrize("promise", [*PROMISES, SUBJECT], ids=lambda promise: f"{promise.unit}-{promise.epsilon}")
-def test_tensorflow_privacy_states_the_same_figure(promise):
-    example, user = figures_of(check(promise)["tensorflow_privacy"])
-    # It is told these promises' sampling and steps exactly, and prints three decimals.
-    assert example == pytest.approx(check(promise)["rdp_epsilon"], abs=0.0005)
-    # Its group privacy starts from epsilon and delta alone, and so stays above the reading for 72 windows.
-    assert user > promise._group_epsilon(promise.steps, 72)
-
-
-def test_tensorflow_privacy_rounds_the_safe_way():
-    promise = with_noise(2.0, 1e-5, 0.1, 3)  # 3 * 0.1 / 0.1 is more than 3 in floating point
-    example, _ = figures_of(check(promise)["tensorflow_privacy"])
-    one_more = cross_check(promise, 4, n_units=432, most_units_per_subject=72)["rdp_epsilon"]
-    assert check(promise)["rdp_epsilon"] < example == pytest.approx(one_more, abs=0.0005)
 
 
 @pytest.mark.parametrize(
@@ -392,78 +336,6 @@ def test_any_promise_is_kept(epsilon, delta, sampling_probability, steps):
     assert promise.spent(steps) <= epsilon
 
 
-@cache
-def state(promise, steps=None, **changes):
-    settings = {"seeded": False, "uses": 3, "scaling": "public", "n_units": 432}
-    sizes = {"windows_per_second": 2, "most_windows_per_subject": 72}
-    return statement(promise, promise.training_steps if steps is None else steps, **settings | sizes | changes)
-
-
-def test_the_statement_says_what_was_promised_and_spent(tmp_path):
-    promise = PROMISES[0]
-    said = state(promise)
-    assert said["private"] is True
-    for field in fields(promise):
-        assert said[field.name] == getattr(promise, field.name)
-    assert said["noise_multiplier"] == promise.noise_multiplier
-    assert said["engine"] == "fused"
-    assert said["accountant"].startswith("PLD")
-    assert said["spent"] == promise.readings(promise.steps, 2, 72)
-    assert said["spent_all_generators"] == compose([(promise, promise.steps)] * 3, promise.delta) > promise.epsilon
-    assert said["cross_check"] == check(promise)
-    assert all(isinstance(line, str) for line in said["outside_guarantee"])
-    write_json(tmp_path / "metrics.json", {"privacy": said})
-    assert json.loads((tmp_path / "metrics.json").read_text())["privacy"] == said
-
-
-def test_seeded_noise_is_not_private():
-    assert state(PROMISES[0], seeded=True)["private"] is False
-    assert "seed" in state(PROMISES[0], seeded=True)["noise_source"]
-    assert state(INFINITE)["private"] is False
-    assert state(INFINITE)["cross_check"] is state(PROMISES[0], seeded=True)["cross_check"] is None
-
-
-def test_each_persons_own_range_is_named_where_the_unit_does_not_cover_it():
-    def names_it(promise, scaling):
-        said = state(promise, seeded=True, scaling=scaling)
-        return any("range" in line for line in said["outside_guarantee"])
-
-    assert names_it(PROMISES[0], "subject")
-    assert not names_it(PROMISES[0], "public")
-    assert not names_it(SUBJECT, "subject")
-
-
-def test_the_statement_reads_the_steps_really_taken():
-    promise = PROMISES[0]
-    said = state(promise, 10, uses=1)
-    assert said["steps"] == 10
-    assert said["spent"]["window"] == said["spent_all_generators"] == promise.spent(10) < promise.epsilon / 4
-    assert said["spent"]["window"] <= said["cross_check"]["rdp_epsilon"] < promise.epsilon / 4
-
-
-def test_the_text_shows_what_others_say():
-    text = statement_text(state(PROMISES[0]))
-    check = state(PROMISES[0])["cross_check"]
-    assert f"```text\n{check['tensorflow_privacy']}```" in text
-    sentences = " ".join(text.split())
-    assert f"says epsilon {check['rdp_epsilon']:.3g} for a window" in sentences
-    assert "over 432 examples" in sentences and "at most 72 examples per user" in sentences
-    assert "clipped by fused" in sentences and "windows of a drawn subject" not in sentences
-
-
-def test_the_text_for_a_subject_names_the_most_windows_of_a_step():
-    said = state(replace(SUBJECT, windows_per_subject=7, engine="tensorflow_privacy"))
-    sentences = " ".join(statement_text(said).split())
-    assert "at most 7 windows of a drawn subject, clipped by tensorflow_privacy" in sentences
-    assert "at most 1 examples per user" in sentences  # a person is one unit here
-
-
-def test_the_text_without_a_guarantee_says_nothing_else():
-    for said in (state(INFINITE), state(PROMISES[0], seeded=True)):
-        text = statement_text(said)
-        assert text.startswith("**No privacy guarantee**") and "tensorflow" not in text
-
-
 @pytest.mark.parametrize("epsilon", [0.1, 1.0, 10.0])
 def test_a_release_alone_has_the_closed_forms_noise(epsilon):
     promise = Promise(epsilon=epsilon, release_share=1.0)
@@ -506,7 +378,7 @@ def test_the_budget_is_divided_by_one_rule():
     for promise, n_units, share in (
         (Promise(), 1042, 0.8),
         (Promise(epsilon=0.1), 1042, 1.0),
-        (Promise(epsilon=0.1), 10420, 0.8),
+        (Promise(epsilon=0.1, delta=9e-5), 10420, 0.8),
         (Promise("subject", 10.0, 1e-3), 15, 1.0),
         (Promise(epsilon=math.inf), 1, 0.8),
     ):
@@ -515,10 +387,14 @@ def test_the_budget_is_divided_by_one_rule():
         divide(Promise(), "gan", 1, 1)
 
 
-def test_a_statement_of_a_release_speaks_of_no_steps():
-    said = state(Promise(epsilon=1.0, release_share=1.0), steps=0)
-    assert said["private"] and said["steps"] == 0 and said["release_share"] == 1
-    assert said["spent"]["window"] <= 1 <= said["cross_check"]["rdp_epsilon"]
-    assert said["cross_check"]["tensorflow_privacy"] is None
-    text = statement_text(said)
-    assert "one release of clipped vectors" in text and "DP-SGD" not in text
+@pytest.mark.parametrize(
+    ("unit", "delta", "n_units"), [("window", 1e-4, 10_000), ("subject", 0.1, 15), ("subject", 0.999, 2)]
+)
+def test_a_delta_that_would_allow_to_publish_somebody_is_refused(unit, delta, n_units):
+    """A mechanism that publishes each unit with probability delta, and nothing else, keeps (0, delta)."""
+    with pytest.raises(
+        ValueError, match=f"delta={delta}: expected less than one over the number of units, 1/{n_units}"
+    ):
+        divide(Promise(unit, 1.0, delta), "released", n_units, 1)
+    divide(Promise(unit, 1.0, 0.9 / n_units), "released", n_units, 1)
+    divide(Promise(unit, math.inf, delta), "released", n_units, 1)  # without privacy there is no delta

@@ -271,7 +271,7 @@ def test_a_promise_trains_privately_and_once(folds, in_this_process, monkeypatch
     """Whether its noise has been asked for before or not: to train again would spend the budget again."""
     seen = []
 
-    def train_private(name, windows, promise, seed):
+    def train_private(name, windows, promise, seed, stress_share):
         seen.append((name, promise, seed, set(windows.subjects)))
         return Detector(lambda values, training: networks.tf.fill((len(values), 1), 0.25), lambda values: values)
 

@@ -43,7 +43,7 @@ def power(matrix, exponent):
 
 def within(codec):
     """Covariance within the classes, in the public share, as known beforehand."""
-    return np.average(codec.covariances, axis=0, weights=[1 - STRESS_SHARE, STRESS_SHARE])
+    return np.average(codec.covariances, axis=0, weights=[1 - codec.stress_share, codec.stress_share])
 
 
 def stress_axis(codec):
@@ -261,7 +261,7 @@ def test_the_posterior_of_means_is_kalmans(toy_codec, form):
 class AsTheyAre:
     """A codec whose coordinates are the values of windows of one second."""
 
-    size, doubt, product_weight, shortened = 12, (0.4, 0.08), 0.3, 0.6
+    size, doubt, product_weight, shortened, stress_share = 12, (0.4, 0.08), 0.3, 0.6, 0.3
     paired, covariances = np.arange(4), np.stack([np.eye(12)] * 2)
     means = np.stack([np.zeros(12), np.eye(12)[0]])
     axes = SimulatedPeople.axes
@@ -312,7 +312,7 @@ def test_with_little_noise_moments_come_close_to_the_windows_own(unit, reach):
     Where the classes' own differ, so do they."""
     rng, codec, n_people = np.random.default_rng(0), AsTheyAre(reach), 600
     subjects = np.repeat([f"S{number}" for number in range(n_people)], 10)
-    labels = (np.arange(len(subjects)) % 10 < 10 * STRESS_SHARE).astype(int)
+    labels = (np.arange(len(subjects)) % 10 < 10 * codec.stress_share).astype(int)
     moved = rng.normal(0, 0.5, (2, 12))
     moved[:, 0] = 0.3, -0.4  # on the axis that is stretched
     moved[:, 1] = 1.5, 1.3  # so far that its square, were it left in the products or taken off too often, would show

@@ -29,8 +29,8 @@ def metrics():
         "run": {
             "parameters": {"generator": "cgan", "signals": "extended", "scaling": "subject", "seed": 0},
             "recordings": {"kind": "real", "subjects": list(PEOPLE)},
-            "folds": list(PEOPLE),
         },
+        "model": {"folds": list(PEOPLE)},
         "privacy": {"private": True, "unit": "window", "epsilon": 1.0, "delta": 1e-4},
         "fidelity": {"c2st_auroc": 0.99, "psd_ratio": 2.0, "acf_ratio": 3.5, "ks_mean": 0.1},
         "detection": {
@@ -122,16 +122,17 @@ def test_results_are_held_against_real_windows_person_by_person(metrics):
 
 
 def test_some_people_are_called_by_their_names(metrics):
-    metrics["run"]["folds"] = ["S7", "S9"]
+    metrics["model"]["folds"] = ["S7", "S9"]
     assert set(results.gather([metrics])["people"]) == {"S7,S9"}
-    metrics["run"] |= {"folds": list(PEOPLE), "recordings": metrics["run"]["recordings"] | {"kind": "simulated"}}
+    metrics["model"]["folds"] = list(PEOPLE)
+    metrics["run"]["recordings"]["kind"] = "simulated"
     table = results.gather([metrics])
     assert set(table["people"]) == {"all"} and set(table["recordings"]) == {"simulated"}
 
 
 def test_runs_on_other_people_do_not_stand_in_one_table(metrics):
     other = copy.deepcopy(metrics)
-    other["run"]["folds"] = ["S7"]
+    other["model"]["folds"] = ["S7"]
     with pytest.raises(results.UnfitRun, match="the same people"):
         results.gather([metrics, other])
 
@@ -179,7 +180,7 @@ def refused(folders, tmp_path, capsys, monkeypatch):
 
 
 def hold_out_one(metrics):
-    metrics["run"]["folds"] = ["S7"]
+    metrics["model"]["folds"] = ["S7"]
     metrics["detection"]["majority"]["subjects"] = {"S7": dict.fromkeys(SCORES, 0.5)}
 
 

@@ -3,17 +3,18 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
-import papermill
 import pytest
 
 import run
-from wearsynth.files import write_json
-from wearsynth.runs import EVERYONE, RunFolder
+from wearsynth import parameters
+from wearsynth.notebooks import NotebookError, execute, one_kernel
+from wearsynth.runs import EVERYONE, CheckError, RunFolder
 from wearsynth.scores import SCORES, score_table
 
 PEOPLE = ["S2", "S3", "S4"]
@@ -31,6 +32,25 @@ def chain(tmp_path_factory) -> tuple[list[str], RunFolder]:
     arguments = ["--preset", "smoke", "--out", str(out), "-p", "folds", "S3"]
     assert run.main(arguments) == 0
     return arguments, RunFolder(out)
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Stands in for what a notebook does in its run folder: a function of notebook, target and a list to note it in."""
+    monkeypatch.setattr(run, "print_results", lambda folder: None)
+    monkeypatch.setattr("wearsynth.report.write_report", lambda folder: folder.report.write_text("report"))
+
+    def work(notebook, target, executed=None):
+        folder = RunFolder(target.parent)
+        folder.begin(notebook.stem)
+        for section in folder.SECTIONS[notebook.stem]:
+            folder.record(section, {"recordings": {"kind": "simulated"}})
+        folder.finish(notebook.stem, {})
+        target.write_text("executed")
+        if executed is not None:
+            executed.append(notebook.stem)
+
+    return work
 
 
 def one_line(capsys) -> str:
@@ -101,19 +121,20 @@ def test_help_starts_as_a_program():
 def test_notebooks_share_one_set_of_parameters():
     seen = {}
     for notebook in run.NOTEBOOKS:
-        for name, parameter in papermill.inspect_notebook(str(notebook)).items():
+        for name, parameter in parameters.declared(notebook.stem).items():
             told = (parameter["inferred_type_name"], parameter["default"], parameter["help"])
             assert seen.setdefault(name, told) == told, f"{notebook.name}: {name} differs from an earlier notebook's"
-    assert set(run.AT_LEAST) | set(run.OPTION_OF) <= set(seen)
+    assert set(parameters.AT_LEAST) | set(run.OPTION_OF) <= set(seen)
     assert all(set(preset) <= set(seen) for preset in run.PRESETS.values())
 
 
 def test_readme_lists_every_parameter_with_its_default():
     readme = (run.ROOT / "README.md").read_text(encoding="utf-8")
     for notebook in run.NOTEBOOKS:
-        for name, parameter in papermill.inspect_notebook(str(notebook)).items():
+        for name, parameter in parameters.declared(notebook.stem).items():
             if name not in run.OPTION_OF:
-                row = f"| `{name}` | {run._unquoted(parameter['default'])} | {parameter['help']} |"
+                default = parameter["default"].strip("\"'")
+                row = f"| `{name}` | {default} | {parameter['help']} |"
                 assert row in readme, f"README.md has no row {row}"
 
 
@@ -171,21 +192,99 @@ def test_shared_windows_come_from_the_generator_of_everyone(chain):
     _, folder = chain
     assert len(folder.synthetic_windows(EVERYONE)) == run.PRESETS["smoke"]["synthetic_windows"]
     header, first, *_ = (folder.synthetic / "synthetic_1hz.csv").read_text().splitlines()
-    assert header.startswith("source,window,time,BVP,EDA") and "simulated" in first
+    assert header.startswith("source,window,time,BVP,EDA")
+    assert first.startswith(
+        '"synthetic, learned from simulated recordings under (1, 0.0001)-differential privacy for one'
+    )
 
 
-def test_finished_steps_are_not_repeated(chain, monkeypatch, capsys):
+def copied(folder, tmp_path):
+    """A copy of a finished run, which a test may change."""
+    return RunFolder(shutil.copytree(folder.path, tmp_path / "copy"))
+
+
+def test_finished_steps_are_not_repeated(chain, monkeypatch, work, tmp_path, capsys):
     arguments, folder = chain
+    folder = copied(folder, tmp_path)
+    arguments = [*arguments, "--out", str(folder.path)]
     executed = []
-    monkeypatch.setattr(run, "execute", lambda notebook, *_: executed.append(notebook.stem))
+    monkeypatch.setattr(run, "execute", lambda notebook, target, *_: work(notebook, target, executed))
     assert run.main(arguments) == 0 and executed == []
     assert capsys.readouterr().out.count("finished before") == 5
-    marks = {path: path.read_bytes() for path in (folder.path / "data" / "finished").iterdir()}
     assert run.main([*arguments, "-p", "detector_epochs", "4"]) == 0 and executed == ["05-Stress_Detection"]
     executed.clear()
     assert run.main([*arguments, "-p", "seed", "1"]) == 0 and executed == list(RunFolder.NOTEBOOKS[1:])
-    for path, content in marks.items():
-        path.write_bytes(content)
+
+
+def test_nothing_of_an_earlier_promise_outlives_it(chain, monkeypatch, work, tmp_path):
+    """First one budget, then another one that is not to be shared: neither table nor report of the first one stay."""
+    arguments, folder = chain
+    folder = copied(folder, tmp_path)
+    shared = folder.synthetic / "synthetic_1hz.csv"
+    assert shared.exists() and folder.report.exists()
+    monkeypatch.setattr(run, "execute", lambda notebook, target, *_: work(notebook, target))
+    assert run.main([*arguments, "--out", str(folder.path), "-p", "epsilon", "2", "-p", "share", "false"]) == 0
+    assert not shared.exists() and not folder.report.exists() and not (folder.path / "04-Evaluation.ipynb").exists()
+    assert "fidelity" not in folder.metrics and folder.metrics["run"]["parameters"]["epsilon"] == 2
+
+
+@pytest.mark.parametrize("stopped", ["02-Model", "03-Generator"])
+def test_nor_when_the_run_is_stopped_before_there_is_another(chain, monkeypatch, tmp_path, stopped, work):
+    arguments, folder = chain
+    folder = copied(folder, tmp_path)
+
+    def stop(notebook, target, *_):
+        if notebook.stem == stopped:
+            raise KeyboardInterrupt
+        work(notebook, target)
+
+    monkeypatch.setattr(run, "execute", stop)
+    assert run.main([*arguments, "--out", str(folder.path), "-p", "epsilon", "2"]) == 130
+    assert not (folder.synthetic / "synthetic_1hz.csv").exists() and not folder.report.exists()
+    new = RunFolder(tmp_path / "new")
+    assert run.main([*arguments, "--out", str(new.path), "--from", str(folder.path), "-p", "epsilon", "2"]) == 130
+    assert not new.synthetic.exists() and "fidelity" not in new.metrics
+
+
+@pytest.mark.parametrize("notebook", ["04-Evaluation", "05-Stress_Detection"])
+def test_by_hand_a_notebook_refuses_what_is_of_an_earlier_chain(chain, tmp_path, notebook):
+    """Notebook 2 was run again, notebook 3 was not."""
+    folder = copied(chain[1], tmp_path)
+    folder.begin("02-Model")
+    folder.record("privacy", {"epsilon": 2})
+    folder.finish("02-Model", {})
+    path = run.ROOT / f"{notebook}.ipynb"
+    given = {name: chain[1].metrics["run"]["parameters"][name] for name in parameters.declared(notebook)}
+    with one_kernel() as kernel, pytest.raises(NotebookError, match=f"03-Generator has not ended here, and {notebook}"):
+        execute(path, tmp_path / "executed.ipynb", given | {"run_folder": str(folder.path)}, kernel)
+
+
+def test_a_failed_check_loses_no_work(chain, monkeypatch, tmp_path, work, capsys):
+    """The last notebooks' numbers are kept and reported; only what is said at the end, and the status, tell."""
+    arguments, folder = chain
+    folder = copied(folder, tmp_path)
+    executed = []
+
+    def execute(notebook, target, *_):
+        work(notebook, target, executed)
+        if notebook.stem in ("04-Evaluation", "05-Stress_Detection"):
+            raise CheckError(f"{notebook.stem}: does not hold: scores lie in [0, 1]")
+
+    monkeypatch.setattr(run, "execute", execute)
+    assert run.main([*arguments, "--out", str(folder.path), "-p", "seed", "1"]) == 1
+    assert executed == list(RunFolder.NOTEBOOKS[1:]) and folder.report.exists() and "detection" in folder.metrics
+    assert one_line(capsys) == (
+        "run.py: 04-Evaluation: does not hold: scores lie in [0, 1]; "
+        "05-Stress_Detection: does not hold: scores lie in [0, 1]\n"
+    )
+
+
+def test_a_failed_check_of_what_others_build_on_ends_the_run(chain, monkeypatch, tmp_path, work):
+    arguments, folder = chain
+    folder = copied(folder, tmp_path)
+    monkeypatch.setattr(run, "execute", lambda *_: (_ for _ in ()).throw(CheckError("02-Model: does not hold: ...")))
+    assert run.main([*arguments, "--out", str(folder.path), "-p", "epsilon", "2"]) == 1
+    assert not folder.report.exists() and not folder.synthetic.exists()
 
 
 def test_a_run_cannot_start_from_nothing(tmp_path, capsys):
@@ -194,10 +293,10 @@ def test_a_run_cannot_start_from_nothing(tmp_path, capsys):
     assert "nowhere: no run has been there" in one_line(capsys)
 
 
-def test_a_run_does_again_only_what_differs_from_the_one_it_starts_from(chain, monkeypatch, tmp_path):
+def test_a_run_does_again_only_what_differs_from_the_one_it_starts_from(chain, monkeypatch, work, tmp_path):
     arguments, folder = chain
     executed = []
-    monkeypatch.setattr(run, "execute", lambda notebook, *_: executed.append(notebook.stem))
+    monkeypatch.setattr(run, "execute", lambda notebook, target, *_: work(notebook, target, executed))
     given = [part for part in arguments if part not in ("--out", str(folder.path))]
     out = tmp_path / "other"
     assert run.main([*given, "--from", str(folder.path), "--out", str(out), "-p", "detector_seeds", "2"]) == 0
@@ -206,10 +305,11 @@ def test_a_run_does_again_only_what_differs_from_the_one_it_starts_from(chain, m
     assert (out / "report.html").exists() and RunFolder(out).figures.exists()
 
 
-def test_killed_run_is_taken_up_where_it_stopped(tmp_path, monkeypatch):
+def test_killed_run_is_taken_up_where_it_stopped(tmp_path, monkeypatch, work):
     executed = []
 
-    def execute(notebook, folder, parameters, kernel):
+    def execute(notebook, target, parameters, kernel):
+        work(notebook, target)
         if notebook.stem == "03-Generator" and executed.count(notebook.stem) == 0:
             executed.append(notebook.stem)
             raise KeyboardInterrupt
@@ -218,36 +318,34 @@ def test_killed_run_is_taken_up_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "execute", execute)
     monkeypatch.setattr("wearsynth.report.write_report", lambda folder: None)
     monkeypatch.setattr(run, "print_results", lambda folder: None)
-    write_json(tmp_path / "metrics.json", {"run": {}})
     assert run.main(["--out", str(tmp_path)]) == 130
     assert run.main(["--out", str(tmp_path)]) == 0
     assert executed == ["01-Data", "02-Model", "03-Generator", "03-Generator", "04-Evaluation", "05-Stress_Detection"]
 
 
-def test_failing_notebook_is_named_with_its_cell(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run, "NOTEBOOKS", run.NOTEBOOKS[1:2])  # without the first one there is no table to read
-    monkeypatch.setattr(run, "check", lambda *_: None)
-    assert run.main(["--out", str(tmp_path)]) == 1
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert "02-Model, cell 3: FileNotFoundError" in last and "run 01-Data first" in last
+def test_failing_notebook_is_named_with_its_cell(tmp_path):
+    """Without the first one there is no table to read."""
+    given = {name: parameters.defaults()[name] for name in parameters.declared("02-Model")}
+    expected = "^02-Model, cell 3: StaleFileError: .*01-Data has not ended here.*; see .*executed.ipynb$"
+    with one_kernel() as kernel, pytest.raises(NotebookError, match=expected):
+        execute(run.NOTEBOOKS[1], tmp_path / "executed.ipynb", given | {"run_folder": str(tmp_path)}, kernel)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="local sockets need POSIX")
 def test_runs_at_the_same_time_do_not_share_a_kernels_sockets():
-    with run.one_kernel() as one, run.one_kernel() as other:
+    with one_kernel() as one, one_kernel() as other:
         assert one.transport == other.transport == "ipc" and one.ip != other.ip
 
 
-def test_a_changed_detector_of_the_users_own_is_tested_again(tmp_path, monkeypatch):
+def test_a_changed_detector_of_the_users_own_is_tested_again(tmp_path, monkeypatch, work):
     module = tmp_path / "their_detectors.py"
     module.write_text("from sklearn.naive_bayes import GaussianNB\n")
     monkeypatch.syspath_prepend(tmp_path)
     executed = []
-    monkeypatch.setattr(run, "execute", lambda notebook, *_: executed.append(notebook.stem))
+    monkeypatch.setattr(run, "execute", lambda notebook, target, *_: work(notebook, target, executed))
     monkeypatch.setattr("wearsynth.report.write_report", lambda folder: None)
     monkeypatch.setattr(run, "print_results", lambda folder: None)
     out = tmp_path / "run"
-    write_json(out / "metrics.json", {"run": {}})
     arguments = ["--out", str(out), "-p", "detectors", "cnn,their_detectors:GaussianNB"]
     assert run.main(arguments) == 0 and len(executed) == 5
     assert run.main(arguments) == 0 and len(executed) == 5

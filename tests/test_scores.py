@@ -12,6 +12,7 @@ from sklearn import metrics
 from wearsynth.scores import (
     COUNTS,
     SCORES,
+    auroc,
     bootstrap_interval,
     confusion,
     majority,
@@ -335,3 +336,17 @@ def test_confusion_adds_up_people_and_seeds():
     table = random_rows(["S2", "S3"], range(2))
     tn, fp, fn, tp = (sum(table[name]) for name in COUNTS)
     assert confusion(table).tolist() == [[tn, fp], [fn, tp]]
+
+
+@pytest.mark.parametrize("area", [1.0000000000000002, -1e-17, 1.0, 0.0, 0.3])
+def test_an_area_is_never_beyond_its_bounds(monkeypatch, area):
+    """scikit-learn has returned 1.0000000000000002 for a person whose windows were all told right."""
+    monkeypatch.setattr(metrics, "roc_auc_score", lambda *_: area)
+    assert auroc(np.array([0, 1]), np.array([0.2, 0.8])) == min(max(area, 0), 1)
+
+
+def test_scores_at_their_bounds_stay_in_them():
+    labels = np.array([0, 1, 1, 0, 1])
+    for probabilities in (labels.astype(float), 1.0 - labels, np.full(5, 0.5), np.zeros(5), np.ones(5)):
+        scored = scores(labels, probabilities)
+        assert all(0 <= scored[name] <= 1 for name in SCORES)

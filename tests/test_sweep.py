@@ -252,7 +252,7 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
     for section in ("privacy", "synthetic", "fidelity", "attacks", "detection"):
         assert swept[section] == alone[section]
     for person in ("S2", "S3"):
-        weights = Path("data") / "generators" / person / "network.weights.h5"
+        weights = Path("data") / "generators" / f"{person}.npz"
         folders = (real_sweep[0] / "runs" / "seed=1", real_sweep[0] / "folds" / "seed=1" / person)
         assert os.path.samefile(*(folder / weights for folder in folders)), "nothing is trained twice"
         shared = Path("data") / "syn" / "cgan" / "synthetic_1hz.csv"
@@ -260,7 +260,8 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
         fold = json.loads((folders[1] / "metrics.json").read_text())
         for protocol, record in fold["detection"]["protocols"].items():
             assert record["subjects"] == {person: alone["detection"]["protocols"][protocol]["subjects"][person]}
-    files = {path.relative_to(real_sweep[1]) for path in (real_sweep[1] / "data").rglob("*.npz")}
-    assert len(files) == 9  # windows for training, tests and of simulated people; three generators' moments and windows
+    folders = [real_sweep[1] / "data" / name for name in ("windows", "generators", "syn/cgan")]
+    files = {path.relative_to(real_sweep[1]) for folder in folders for path in folder.glob("*.npz")}
+    assert len(files) == 9  # windows for training, tests and of simulated people; three generators and their windows
     for file in files:
         assert (real_sweep[0] / "runs/seed=1" / file).read_bytes() == (real_sweep[1] / file).read_bytes()

@@ -190,10 +190,10 @@ def test_concatenate_joins_and_refuses_other_signals(make_toy_windows):
         concatenate([first, replace(second, signals=("EDA", "TEMP"))])
 
 
-def test_save_and_load(make_toy_windows, tmp_path):
+def test_save_and_load(make_toy_windows, tmp_path, origin):
     windows = make_toy_windows()
-    windows.save(tmp_path / "new" / "windows.npz")
-    loaded = Windows.load(tmp_path / "new" / "windows.npz")
+    windows.save(tmp_path / "new" / "windows.npz", origin)
+    loaded = Windows.load(tmp_path / "new" / "windows.npz", origin)
     for field in ("values", "labels", "subjects"):
         np.testing.assert_array_equal(getattr(loaded, field), getattr(windows, field))
         assert getattr(loaded, field).dtype == getattr(windows, field).dtype

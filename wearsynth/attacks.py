@@ -11,9 +11,9 @@ delusion", arXiv 2505.01524). What protects people is the guarantee in `privacy.
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.metrics import pairwise_distances_argmin_min, roc_auc_score
+from sklearn.metrics import pairwise_distances_argmin_min
 
-from wearsynth.scores import bootstrap_interval
+from wearsynth.scores import auroc, bootstrap_interval
 from wearsynth.windows import Windows
 
 CHANCE = 0.5
@@ -109,4 +109,4 @@ def closest_distances(windows: Windows, synthetic: Windows) -> np.ndarray:
 
 def _auroc(higher: np.ndarray, lower: np.ndarray) -> float:
     """Probability that one of `higher` is above one of `lower`; ties count half."""
-    return float(roc_auc_score(np.repeat([1, 0], [len(higher), len(lower)]), np.concatenate([higher, lower])))
+    return auroc(np.repeat([1, 0], [len(higher), len(lower)]), np.concatenate([higher, lower]))

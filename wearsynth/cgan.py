@@ -1,8 +1,7 @@
 """The conditional GAN: generator, discriminator, the training loop, saving and loading."""
 
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +13,12 @@ from tqdm import tqdm
 from wearsynth.clipping import clipped_sum
 from wearsynth.codecs import Codec, Seconds
 from wearsynth.dpsgd import PrivateGradient
-from wearsynth.files import replacing, write_json
+from wearsynth.ledger import Ledger
 from wearsynth.parallel import n_processes, one_core_each
 from wearsynth.privacy import Promise
+from wearsynth.provenance import Origin, load_arrays, save_arrays
 from wearsynth.releases import Moments, release
-from wearsynth.windows import STRESS_SHARE, Windows
+from wearsynth.windows import Windows
 
 HIDDEN = 128  # units of each of the network's two hidden layers
 LSTM_UNITS = 60  # of each layer of the published networks
@@ -143,13 +143,13 @@ class Generator:
     network: tf.keras.Model | None
 
     def sample(self, n_windows: int, seed: int) -> Windows:
-        """Draws synthetic windows, a fixed share of them (STRESS_SHARE) under stress.
+        """Draws synthetic windows, the public share of them under stress.
 
         Returns:
             `n_windows` windows of the subject 'synthetic', the classes mixed.
         """
         rng = np.random.default_rng(seed)
-        labels = rng.permutation(np.arange(n_windows) < round(n_windows * STRESS_SHARE)).astype(int)
+        labels = rng.permutation(np.arange(n_windows) < round(n_windows * self.codec.stress_share)).astype(int)
         noise = rng.standard_normal((n_windows, self.codec.size))
         coordinates = self.moments(noise, labels)
         if self.network is not None:
@@ -174,61 +174,79 @@ class Training:
     seeded: bool
     fake_loss: np.ndarray
 
-    def save(self, folder: Path) -> None:
-        """Writes moments, weights and description into `folder`; the codec has a file of its own."""
+    def save(self, path: Path, origin: Origin) -> None:
+        """Writes moments, weights and origin into one file; the codec has a file of its own."""
         moments, network = self.generator.moments, self.generator.network
-        with replacing(folder / "moments.npz") as draft:
-            np.savez(draft, means=moments.means, covariances=moments.covariances)
-        if network is not None:
-            with replacing(folder / "network.weights.h5") as draft:
-                network.save_weights(draft)
-        description = {"steps": self.steps, "seeded": self.seeded, "fake_loss": self.fake_loss.round(4).tolist()}
-        write_json(folder / "training.json", description)
+        weights = [] if network is None else network.get_weights()
+        save_arrays(
+            path,
+            origin,
+            means=moments.means,
+            covariances=moments.covariances,
+            steps=self.steps,
+            seeded=self.seeded,
+            fake_loss=self.fake_loss.astype(np.float32),
+            **{f"weights_{number}": each for number, each in enumerate(weights)},
+        )
 
     @classmethod
-    def load(cls, folder: Path, codec: Codec) -> "Training":
-        """Reads what `save` wrote of a generator with this codec."""
-        description = json.loads((folder / "training.json").read_text())
+    def load(cls, path: Path, codec: Codec, origin: Origin) -> "Training":
+        """Reads what `save` wrote of a generator with this codec; raises StaleFileError if it is of another origin."""
+        stored = load_arrays(path, origin)
         network = None
-        if description["steps"]:
+        if stored["steps"]:
             network = recipe_for(codec).network(codec)
-            network.load_weights(folder / "network.weights.h5")
-        with np.load(folder / "moments.npz") as stored:
-            generator = Generator(codec, Moments(stored["means"], stored["covariances"]), network)
-        return cls(generator, description["steps"], description["seeded"], np.array(description["fake_loss"]))
+            network.set_weights([stored[f"weights_{number}"] for number in range(len(network.weights))])
+        generator = Generator(codec, Moments(stored["means"], stored["covariances"]), network)
+        return cls(generator, int(stored["steps"]), bool(stored["seeded"]), stored["fake_loss"])
 
 
 def train_all(
-    names: Sequence[str], windows: Windows, promise: Promise, codec: Codec, seed: int, folder: Path
-) -> Iterator[str]:
+    names: Sequence[str],
+    windows: Windows,
+    promise: Promise,
+    codec: Codec,
+    seed: int,
+    folder: Path,
+    origin: Origin,
+    ledger: Ledger | None,
+) -> None:
     """Trains a generator for each name, several side by side, and saves it; other arguments as of `train`.
 
     Args:
         names: of the people to leave out; a name that is nobody's leaves out none.
         windows: everybody's.
-        folder: each training goes into the one of its name in it.
-
-    Yields:
-        Each name, as soon as its generator is saved.
+        folder: each training goes into the file of its name in it.
+        origin: of the generators.
+        ledger: where each training is entered before it reads a window; None for people whom nobody was measured for.
     """
     alone = n_processes(len(names)) == 1  # several would write their progress over one another's
     arguments = (
-        (windows.without(name), promise, codec, seed, folder / name, name if alone else None) for name in names
+        (windows.without(name), promise, codec, seed, folder / f"{name}.npz", origin, ledger, name if alone else None)
+        for name in names
     )
-    for saved in one_core_each(_train_and_save, arguments, len(names), "generator", in_order=False):
-        yield saved.name
+    for _ in one_core_each(_train_and_save, arguments, len(names), "generator", in_order=False):
+        pass
 
 
 def _train_and_save(
-    windows: Windows, promise: Promise, codec: Codec, seed: int, folder: Path, name: str | None
-) -> Path:
+    windows: Windows,
+    promise: Promise,
+    codec: Codec,
+    seed: int,
+    path: Path,
+    origin: Origin,
+    ledger: Ledger | None,
+    name: str | None,
+) -> None:
     parent = os.getppid()
+    if ledger is not None:
+        ledger.enter(windows.subjects, promise, origin.key)  # before, not after: a training that is killed has spent
     training = train(windows, promise, codec, seed, name=name)
     if os.getppid() != parent:
         # Left behind by a run that was killed: another may be at work in the folder, under another promise.
-        raise RuntimeError(f"{folder}: the process that asked for this generator has ended")
-    training.save(folder)
-    return folder
+        raise RuntimeError(f"{path}: the process that asked for this generator has ended")
+    training.save(path, origin)
 
 
 def train(
@@ -330,7 +348,7 @@ class _PublicHalf:
         """Generated windows as the discriminator sees them, labels in the public share."""
         recipe, codec = self.recipe, self.generator.codec
         noise = tf.random.normal((recipe.n_fake, codec.size))
-        label = tf.cast(tf.random.uniform((recipe.n_fake, 1)) < STRESS_SHARE, tf.float32)
+        label = tf.cast(tf.random.uniform((recipe.n_fake, 1)) < codec.stress_share, tf.float32)
         fake = recipe.seen(codec, self._coordinates(noise, label), label)
         return fake + tf.random.normal(fake.shape, stddev=recipe.instance_noise)
 

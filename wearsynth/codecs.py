@@ -5,22 +5,20 @@ Generators learn how these *descriptors* go together, and nothing about single s
 Everything here is public. No codec looks at real people; that of most generators has looked at simulated people.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy.special import ndtri
 
-from wearsynth.detector import simple_features
-from wearsynth.files import replacing
+from wearsynth.features import DESCRIPTORS, LEAST_SPREAD, describe
+from wearsynth.provenance import Origin, load_arrays, save_arrays
 from wearsynth.simulation import simulate_table
 from wearsynth.windows import STRESS_SHARE, Windows, make_windows
 
 N_PEOPLE = 40  # simulated
 COHORT = 1000  # their seed: other people than those of the default recordings
-DESCRIPTORS = ("level", "spread", "above", "below", "slope", "roughness")
-LEAST_SPREAD = 1e-3  # of a window's signal; below, there is no shape to speak of
 GRID = np.linspace(0, 1, 201)  # of quantiles
 FARTHEST = 4.0  # coordinate: a standard normal's one in 30,000
 NEAREST = 3  # shapes that come into question for a window
@@ -34,6 +32,7 @@ class Codec(Protocol):
 
     Args:
         signals: the n_signals names.
+        stress_share: share of stress in the study's protocol; public.
         size: number of coordinates.
         means: (2, size), of the coordinates without stress and with.
         covariances: (2, size, size), within each class.
@@ -47,6 +46,7 @@ class Codec(Protocol):
     """
 
     signals: tuple[str, ...]
+    stress_share: float
     size: int
     means: np.ndarray
     covariances: np.ndarray
@@ -67,20 +67,6 @@ class Codec(Protocol):
         """Coordinates (n, size) -> values (n, window_seconds, n_signals), float32 in [0, 1]."""
 
 
-def describe(values: np.ndarray) -> np.ndarray:
-    """Describes each signal of each window, by `DESCRIPTORS`' names.
-
-    Returns:
-        (n, n_signals, 6): mean; logarithm of the standard deviation; logarithms of the reach above and below the mean,
-        slope, and logarithm of the mean absolute difference between seconds, each of these over the standard deviation.
-    """
-    mean, spread, low, high, slope, rough = np.split(simple_features(values.astype(float)), 6, axis=1)
-    spread = np.maximum(spread, LEAST_SPREAD)
-    reach = (np.log(np.maximum(far, LEAST_SPREAD / 2) / spread) for far in (high - mean, mean - low))
-    rough = np.log(np.maximum(rough, LEAST_SPREAD / 20) / spread)
-    return np.stack([mean, np.log(spread), *reach, slope / spread, rough], axis=2)
-
-
 @dataclass(frozen=True)
 class SimulatedPeople:
     """Descriptors on the scale of simulated people, for whom each is standard normal; shapes in time are theirs, too.
@@ -91,6 +77,7 @@ class SimulatedPeople:
         shapes: (n_shapes, window_seconds, n_signals), windows of mean 0 and, unless they are flat, spread 1.
         means: (2, size)
         covariances: (2, size, size), within each class.
+        stress_share: share of stress in the study's protocol; public.
     """
 
     signals: tuple[str, ...]
@@ -98,6 +85,7 @@ class SimulatedPeople:
     shapes: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
+    stress_share: float
 
     doubt: ClassVar[tuple[float, float]] = (0.4, 0.08)  # by the order of magnitude of S2-S6
     product_weight: ClassVar[float] = 0.08
@@ -106,14 +94,20 @@ class SimulatedPeople:
 
     @classmethod
     def simulate(
-        cls, signals: str, scaling: str, window_seconds: int, hop_seconds: int, n_people: int = N_PEOPLE
+        cls,
+        signals: str,
+        scaling: str,
+        window_seconds: int,
+        hop_seconds: int,
+        stress_share: float = STRESS_SHARE,
+        n_people: int = N_PEOPLE,
     ) -> "SimulatedPeople":
         """Simulates people, and cuts their recordings into windows; parameters as of `windows.make_windows`."""
         table = simulate_table(n_people, COHORT)
-        return cls.from_windows(make_windows(table, signals, scaling, window_seconds, hop_seconds))
+        return cls.from_windows(make_windows(table, signals, scaling, window_seconds, hop_seconds), stress_share)
 
     @classmethod
-    def from_windows(cls, windows: Windows) -> "SimulatedPeople":
+    def from_windows(cls, windows: Windows, stress_share: float = STRESS_SHARE) -> "SimulatedPeople":
         """Describes simulated people's windows; those of real ones would take part in no guarantee."""
         values = windows.values.astype(float)
         descriptors = describe(values).reshape(len(values), -1)
@@ -121,9 +115,9 @@ class SimulatedPeople:
         shapes = ((values - values.mean(axis=1, keepdims=True)) / spread).astype(np.float32)
         # Steps as small as these keep the quantiles of a descriptor apart that has the same value again and again.
         quantiles = np.quantile(descriptors, GRID, axis=0) + 1e-6 * GRID[:, None]
-        plain = cls(windows.signals, quantiles, shapes, np.zeros(0), np.zeros(0))
+        plain = cls(windows.signals, quantiles, shapes, np.zeros(0), np.zeros(0), stress_share)
         means, covariances = moments_of(plain.encode(values), windows.labels)
-        return cls(windows.signals, quantiles, shapes, means, covariances)
+        return replace(plain, means=means, covariances=covariances)
 
     @property
     def window_seconds(self) -> int:
@@ -186,17 +180,16 @@ class SimulatedPeople:
             values[..., number] = level[:, None] + spread[:, None] * shapes[chosen]
         return np.clip(values, 0, 1)
 
-    def save(self, path: Path) -> None:
-        """Writes the codec to an .npz file."""
-        with replacing(path) as draft:
-            np.savez(draft, **{field.name: getattr(self, field.name) for field in fields(self)})
+    def save(self, path: Path, origin: Origin) -> None:
+        """Writes the codec and its origin to an .npz file."""
+        save_arrays(path, origin, **vars(self))
 
     @classmethod
-    def load(cls, path: Path) -> "SimulatedPeople":
-        """Reads what `save` wrote."""
-        with np.load(path) as stored:
-            arrays = {field.name: stored[field.name] for field in fields(cls)}
-        return cls(**arrays | {"signals": tuple(arrays["signals"].tolist())})
+    def load(cls, path: Path, origin: Origin) -> "SimulatedPeople":
+        """Reads what `save` wrote; raises StaleFileError if it is of another origin."""
+        arrays = load_arrays(path, origin)
+        signals, stress_share = tuple(arrays["signals"].tolist()), float(arrays["stress_share"])
+        return cls(**arrays | {"signals": signals, "stress_share": stress_share})
 
 
 class LevelProducts(SimulatedPeople):
@@ -248,10 +241,12 @@ class Plain:
     Args:
         signals: the n_signals names.
         window_seconds: length of a window, s.
+        stress_share: share of stress in the study's protocol; public.
     """
 
     signals: tuple[str, ...]
     window_seconds: int
+    stress_share: float = STRESS_SHARE
 
     doubt: ClassVar[tuple[float, float]] = (2.0, 2.0)
     product_weight: ClassVar[float] = 0.1
@@ -362,7 +357,7 @@ class Seconds(Plain):
 def choose_codec(generator: str, people: SimulatedPeople) -> Codec:
     """Returns the codec of a kind of generator, for windows like those of the simulated people."""
     own = {"levels": Levels, "copula": Copula, "lstm": Seconds}.get(generator)
-    return people if own is None else own(people.signals, people.window_seconds)
+    return people if own is None else own(people.signals, people.window_seconds, people.stress_share)
 
 
 def moments_of(coordinates: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -373,7 +368,7 @@ def moments_of(coordinates: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
 
 def within(codec: Codec) -> np.ndarray:
     """Covariance (size, size) within the classes, taken together, as known beforehand."""
-    return (1 - STRESS_SHARE) * codec.covariances[0] + STRESS_SHARE * codec.covariances[1]
+    return (1 - codec.stress_share) * codec.covariances[0] + codec.stress_share * codec.covariances[1]
 
 
 def power(matrix: np.ndarray, exponent: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from wearsynth.features import simple_features
 from wearsynth.windows import Windows
 
 DETECTORS = {
@@ -21,23 +22,6 @@ DETECTORS = {
     "logistic_regression": "wearsynth.estimators:logistic_regression",
     "random_forest": "wearsynth.estimators:random_forest",
 }
-
-
-def simple_features(values: np.ndarray) -> np.ndarray:
-    """Describes each window by mean, standard deviation, minimum, maximum, slope and mean absolute difference of each
-    signal.
-
-    Args:
-        values: (n_windows, window_seconds, n_signals).
-
-    Returns:
-        (n_windows, 6 * n_signals).
-    """
-    time = np.linspace(-1, 1, values.shape[1])
-    slope = np.einsum("t,nts->ns", time / np.sum(time**2), values)
-    roughness = np.abs(np.diff(values, axis=1)).mean(axis=1)
-    moments = [statistic(values, axis=1) for statistic in (np.mean, np.std, np.min, np.max)]
-    return np.concatenate([*moments, slope, roughness], axis=1)
 
 
 @dataclass(frozen=True)

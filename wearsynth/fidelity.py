@@ -10,10 +10,10 @@ import pandas as pd
 from scipy.signal import periodogram
 from scipy.stats import ks_2samp
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from wearsynth.detector import simple_features
+from wearsynth.features import simple_features
+from wearsynth.scores import auroc
 from wearsynth.windows import Windows, concatenate
 
 CLASSES = {0: "baseline and amusement", 1: "stress"}
@@ -165,7 +165,7 @@ def two_sample_auroc(real: Windows, synthetic: Windows, seed: int) -> float:
         forest = RandomForestClassifier(200, min_samples_leaf=2, class_weight="balanced", random_state=seed)
         forest.fit(*_features_and_source(real[train], synthetic[synthetic_train]))
         features, source = _features_and_source(real[test], synthetic[synthetic_test])
-        scores.append(roc_auc_score(source, forest.predict_proba(features)[:, 1]))
+        scores.append(auroc(source, forest.predict_proba(features)[:, 1]))
     return float(np.mean(scores))
 
 

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_curve
 from sklearn.preprocessing import StandardScaler
 
 from wearsynth import fidelity
-from wearsynth.detector import simple_features
+from wearsynth.features import simple_features
 from wearsynth.fidelity import CLASSES
 from wearsynth.privacy import Promise
 from wearsynth.protocols import PROTOCOLS

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -179,11 +180,16 @@ def private_promise(name: str, promise: Promise) -> Promise:
 
 
 def train_private(
-    name: str, windows: Windows, promise: Promise, seed: int, rng: np.random.Generator | None = None
+    name: str,
+    windows: Windows,
+    promise: Promise,
+    seed: int,
+    rng: np.random.Generator | None = None,
+    stress_share: float = STRESS_SHARE,
 ) -> Detector:
     """Trains a detector on real windows with DP-SGD: what somebody would do who needs a detector, and no windows.
 
-    Classes count alike by the study's public share of stress: the windows' own share is private.
+    Classes count alike by the protocol's public share of stress: the windows' own share is private.
 
     Args:
         name: one of PRIVATE_DETECTORS.
@@ -191,6 +197,7 @@ def train_private(
         promise: unit and budget; see `private_promise`.
         seed: of the first weights.
         rng: for tests; noise and sample from a seed protect nobody.
+        stress_share: share of stress in the protocol; public.
     """
     recipe = PRIVATE_DETECTORS[name]
     promise = private_promise(name, promise)
@@ -198,7 +205,8 @@ def train_private(
     tf.keras.utils.set_random_seed(seed)
     inputs = recipe.inputs(windows.values)
     network = recipe.build(inputs.shape[1:])
-    gradient = PrivateGradient(network, _balanced_loss, promise, inputs, windows.labels, windows.subjects, rng)
+    loss = partial(_balanced_loss, stress_share=stress_share)
+    gradient = PrivateGradient(network, loss, promise, inputs, windows.labels, windows.subjects, rng)
     optimizer = tf.keras.optimizers.Adam(recipe.learning_rate)
     late = []
     for step in range(promise.steps):
@@ -210,7 +218,7 @@ def train_private(
     return Detector(tf.keras.Sequential(probability), recipe.inputs)
 
 
-def _balanced_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of each example, (n,)."""
-    weights = tf.where(labels > 0.5, 0.5 / STRESS_SHARE, 0.5 / (1 - STRESS_SHARE))
+def _balanced_loss(labels: tf.Tensor, logits: tf.Tensor, stress_share: float) -> tf.Tensor:
+    """Cross-entropy of each example, (n,), of which both classes have half where the share of stress is as given."""
+    weights = tf.where(labels > 0.5, 0.5 / stress_share, 0.5 / (1 - stress_share))
     return weights * tf.nn.sigmoid_cross_entropy_with_logits(labels, logits[:, 0])

@@ -5,15 +5,15 @@ disagree. Nothing here touches data or trains anything: `dpsgd.py` keeps what is
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from importlib.metadata import version
 
 import dp_accounting
 import numpy as np
 from dp_accounting.pld import PLDAccountant
-from dp_accounting.rdp import RdpAccountant, compute_epsilon
+from dp_accounting.rdp import compute_epsilon
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import log_ndtr, logsumexp
 from scipy.stats import binom, norm
@@ -22,24 +22,10 @@ UNITS = ("window", "subject")
 # What each kind of generator learns by: the share of the budget that its release spends; the steps get the rest.
 RELEASE_SHARES = {"steered": 0.8, "cgan": 0.0, "released": 1.0, "levels": 1.0, "copula": 1.0, "lstm": 0.0}
 AUDIBLE = 4.0  # below, the noise on the discriminator's weights drowns what the units have to say
+# Below, the mass that the accountant cuts off (1e-15) is as large as delta itself: it finds noise that leaves nothing.
+LEAST_DELTA = 1e-12
 ENGINES = ("fused", "tensorflow_privacy")
 EXCESS_ORDERS = (0.0101, 1000.0)  # Renyi's order less 1, from where dp-accounting still turns it into an epsilon
-OUTSIDE_GUARANTEE = (
-    "how many windows and subjects there are, and how many windows a subject has, count as public",
-    "a window or an event is one of the 1 Hz table, an event left out takes the windows over it along; the table's "
-    "resampling and heart rate reach over more of the recording, which only the reading for a subject covers",
-    "the settings (steps, sampling, clipping, network, release) were chosen beforehand on simulated people and on "
-    "WESAD's S2-S6",
-    "generators start from simulated people, for whom nobody was measured, but whoever wrote the simulation had seen "
-    "some of WESAD's recordings",
-    "the tables, scores and figures that the notebooks and report.html show of the recordings are made without noise",
-    "one generator is covered, the one of everybody, and its windows; each that leaves somebody out is one more use of "
-    "the others' data, and so is every other run on the same recordings",
-    "Gaussian noise is drawn in floating point (Mironov 2012): the guarantee is that of the real-valued mechanism",
-)
-SUBJECT_RANGE_OUTSIDE = (
-    "scaling='subject' reads each person's own range: under unit='window' it is outside the guarantee"
-)
 
 
 @dataclass(frozen=True)
@@ -53,7 +39,7 @@ class Promise:
     Args:
         unit: 'window' or 'subject'.
         epsilon: the budget; infinite means no noise and no guarantee.
-        delta: the budget's second part, in (0, 1); well under one over the number of units.
+        delta: the budget's second part, from LEAST_DELTA to 1; well under one over the number of units.
         clip_norm: largest L2 norm of one unit's gradient.
         sampling_probability: probability of each unit to be drawn in a step, in (0, 1].
         steps: number of discriminator steps.
@@ -82,7 +68,7 @@ class Promise:
         _expect(self.unit in UNITS, "unit", self.unit, "'window' or 'subject'")
         _expect(self.engine in ENGINES, "engine", self.engine, "'fused' or 'tensorflow_privacy'")
         _expect(self.epsilon > 0, "epsilon", self.epsilon, "a number above 0, or inf for training without privacy")
-        _expect(0 < self.delta < 1, "delta", self.delta, "a number between 0 and 1")
+        _expect(LEAST_DELTA <= self.delta < 1, "delta", self.delta, f"a number from {LEAST_DELTA:g} to 1")
         _expect(0 < self.clip_norm < math.inf, "clip_norm", self.clip_norm, "a finite number above 0")
         _expect(
             0 < self.sampling_probability <= 1,
@@ -99,6 +85,13 @@ class Promise:
     def private(self) -> bool:
         """Whether a guarantee is promised at all."""
         return math.isfinite(self.epsilon)
+
+    @property
+    def sentence(self) -> str:
+        """The guarantee in words, as they follow 'learned from recordings'."""
+        if not self.private:
+            return "with no privacy guarantee"
+        return f"under ({self.epsilon:g}, {self.delta:g})-differential privacy for one {self.unit}"
 
     @property
     def training_steps(self) -> int:
@@ -231,6 +224,11 @@ def check_generator(generator: str) -> None:
     _expect(generator in RELEASE_SHARES, "generator", generator, ", ".join(map(repr, RELEASE_SHARES)))
 
 
+def check_delta(unit: str, delta: float, n_units: int) -> None:
+    """Raises ValueError for a delta that would let a mechanism publish one unit whole and keep the promise."""
+    _expect(delta * n_units < 1, "delta", delta, f"less than one over the number of units, 1/{n_units} ({unit}s)")
+
+
 def divide(promise: Promise, generator: str, n_units: int, n_weights: int) -> Promise:
     """Divides the budget between a generator's release and the steps of its discriminator.
 
@@ -245,9 +243,11 @@ def divide(promise: Promise, generator: str, n_units: int, n_weights: int) -> Pr
         n_weights: of the discriminator.
 
     Raises:
-        ValueError: there is no such generator.
+        ValueError: there is no such generator, or delta is too large for so many units.
     """
     check_generator(generator)
+    if promise.private:
+        check_delta(promise.unit, promise.delta, n_units)
     alone = replace(promise, release_share=1.0)
     if generator == "steered" and n_units < AUDIBLE * alone.release_noise_multiplier * math.sqrt(n_weights):
         return alone
@@ -332,9 +332,11 @@ def compose(uses: Sequence[tuple[Promise, int]], delta: float) -> float:
         raise ValueError(f"units {units}: expected one; what was promised for a window does not add to a subject's")
     if not all(promise.private for promise, _ in uses):
         return math.inf
-    accountant = _accountant(max(promise.epsilon for promise, _ in uses))
-    for promise, steps in uses:
-        accountant.compose(promise.event(promise.noise_multiplier, steps))
+    # Many trainings together have a large epsilon, and tell it as well in coarser steps.
+    coarser = math.sqrt(max(1.0, len(uses) / 16))
+    accountant = _accountant(max(promise.epsilon for promise, _ in uses) * coarser)
+    for (promise, steps), count in Counter(uses).items():
+        accountant.compose(promise.event(promise.noise_multiplier, steps), count)
     return float(accountant.get_epsilon(delta))
 
 
@@ -357,100 +359,6 @@ def mixture_divergence(order: float, noise_multiplier: float, log_probabilities:
     log_normal = norm.logpdf(x[:, 0], scale=noise_multiplier) + math.log(x[1, 0] - x[0, 0])
     directions = [logsumexp(log_normal + power * log_ratio) for power in (order, 1 - order)]
     return max(0.0, *directions) / (order - 1)
-
-
-def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subject: int) -> dict:
-    """Lets others say what the same run has spent for one unit: Renyi's accountant and tensorflow-privacy.
-
-    The latter knows of no release: it speaks of the steps alone, and not at all where there are none.
-    tensorflow-privacy knows examples, batches and epochs. Told of units, of the expected number that a step draws, and
-    of how often each is expected to be drawn, it comes by the same sampling probability and steps; it rounds steps
-    upwards, which floating point may turn into one step too many.
-
-    Args:
-        promise: what was promised; private.
-        steps: steps really taken.
-        n_units: how many units there are.
-        most_units_per_subject: most units of one subject.
-
-    Returns:
-        'rdp_epsilon', at the promise's delta, and 'tensorflow_privacy', the text of its privacy statement.
-    """
-    # Here and not above: it takes TensorFlow along, and a promise is also checked where nothing is trained.
-    from tensorflow_privacy import compute_dp_sgd_privacy_statement
-
-    spent = RdpAccountant().compose(promise.event(promise.noise_multiplier, steps)).get_epsilon(promise.delta)
-    if steps == 0:
-        return {"rdp_epsilon": float(spent), "tensorflow_privacy": None}
-    with np.errstate(invalid="ignore"):  # inf - inf on its way to an infinite epsilon for a person
-        text = compute_dp_sgd_privacy_statement(
-            number_of_examples=n_units,
-            batch_size=promise.sampling_probability * n_units,
-            num_epochs=promise.sampling_probability * steps,
-            noise_multiplier=promise.noise_multiplier,
-            delta=promise.delta,
-            used_microbatching=False,  # each unit is clipped on its own
-            max_examples_per_user=most_units_per_subject,
-        )
-    return {"rdp_epsilon": float(spent), "tensorflow_privacy": text}
-
-
-def statement(
-    promise: Promise,
-    steps: int,
-    *,
-    seeded: bool,
-    uses: int,
-    scaling: str,
-    n_units: int,
-    windows_per_second: int,
-    most_windows_per_subject: int,
-    cross_checked: bool = True,
-) -> dict:
-    """Says what was promised and what was spent.
-
-    Args:
-        promise: what was promised.
-        steps: steps really taken by the discriminator.
-        seeded: whether the noise came from a seed, which protects nobody.
-        uses: how many generators of this run saw one and the same unit, at most.
-        scaling: 'subject' or 'public', as in `windows.py`.
-        n_units: how many units there are.
-        windows_per_second: most windows that share one second of signal.
-        most_windows_per_subject: most windows that one subject has.
-        cross_checked: whether other accountants have their say; that takes seconds.
-
-    Returns:
-        The record `privacy` of metrics.json.
-    """
-    private = promise.private and not seeded
-    outside = list(OUTSIDE_GUARANTEE)
-    if scaling == "subject" and promise.unit == "window":
-        outside.append(SUBJECT_RANGE_OUTSIDE)
-    most_units_per_subject = most_windows_per_subject if promise.unit == "window" else 1
-    return {
-        "private": private,
-        "unit": promise.unit,
-        "neighbours": f"data sets that differ by adding or removing one {promise.unit}; its place stays, and counts",
-        "epsilon": promise.epsilon,
-        "delta": promise.delta,
-        "noise_multiplier": promise.noise_multiplier,
-        "clip_norm": promise.clip_norm,
-        "sampling_probability": promise.sampling_probability,
-        "windows_per_subject": promise.windows_per_subject,
-        "steps": steps,
-        "engine": promise.engine,
-        "release_share": promise.release_share,
-        "release_noise_multiplier": promise.release_noise_multiplier,
-        "accountant": f"PLD, dp-accounting {version('dp-accounting')}",
-        "noise_source": "seeded" if seeded else "operating system's entropy, no seed recorded",
-        "spent": promise.readings(steps, windows_per_second, most_windows_per_subject),
-        "spent_all_generators": compose([(promise, steps)] * uses, promise.delta),
-        "cross_check": cross_check(promise, steps, n_units, most_units_per_subject)
-        if private and cross_checked
-        else None,
-        "outside_guarantee": outside,
-    }
 
 
 def _accountant(epsilon: float) -> PLDAccountant:

@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 
 from wearsynth.detector import source_files, train
+from wearsynth.files import fingerprint, replacing, source_of
 from wearsynth.parallel import one_core_each
 from wearsynth.privacy import Promise
-from wearsynth.runs import fingerprint
-from wearsynth.windows import Windows, concatenate
+from wearsynth.provenance import DAMAGED
+from wearsynth.windows import STRESS_SHARE, Windows, concatenate
+
+ROUNDING = 1e-6  # by which a probability may miss 0 or 1
 
 
 class Protocol(NamedTuple):
@@ -76,6 +79,7 @@ class Folds:
         test: everybody's windows for tests; these do not overlap.
         synthetic: held-out person -> windows of a generator that never saw that person.
         shared: windows of the generator that saw everybody; None where there is none.
+        stress_share: share of stress in the protocol, public: private detectors go by it.
 
     Raises:
         ValueError: there are fewer than two people, a held-out one has windows of one class only, or windows differ in
@@ -86,6 +90,7 @@ class Folds:
     test: Windows
     synthetic: dict[str, Windows]
     shared: Windows | None
+    stress_share: float = STRESS_SHARE
 
     def __post_init__(self):
         check_people(self.real, self.test, list(self.synthetic))
@@ -177,9 +182,9 @@ def cross_validate(
     for name in protocols:
         if name not in PROTOCOLS:
             raise ValueError(f"protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
-    code = {name: fingerprint(*([] if promise else source_files(name))) for name in detectors}
+    own = source_of("detector", "networks", "estimators")
+    code = {name: fingerprint(own, *([] if promise else source_files(name))) for name in detectors}
     trainings = _trainings(detectors, protocols, list(folds.synthetic), seeds)
-    predict = joblib.Memory(cache, verbose=0).cache(_predict)
 
     def tests(training: _Training) -> list[Windows]:
         return [folds.test_windows(PROTOCOLS[protocol].tested_on, person) for protocol, person in training.tests]
@@ -187,17 +192,19 @@ def cross_validate(
     # Windows are put together when their turn comes: all at once would fill the memory.
     arguments = (
         (
+            cache,
+            code[training.detector],
             training.detector,
             folds.training_windows(training.trained_on, training.held_out),
             training.seed,
             epochs,
             [windows.values for windows in tests(training)],
             promise,
-            code[training.detector],
+            folds.stress_share,
         )
         for training in trainings
     )
-    results = one_core_each(predict, arguments, len(trainings), "detector")
+    results = one_core_each(_predict_once, arguments, len(trainings), "detector")
     tables = [_predictions(training, tests(training), found) for training, found in zip(trainings, results)]
     return pd.concat(tables, ignore_index=True)
 
@@ -220,6 +227,22 @@ def _trainings(
     ]
 
 
+def _predict_once(
+    cache: Path, code: str, detector: str, windows: Windows, seed: int, epochs: int, tests: list[np.ndarray], *budget
+) -> list[np.ndarray]:
+    """As `_predict` with these arguments, unless that is finished. It is kept as numbers, which cannot run as code."""
+    arguments = (detector, windows, seed, epochs, tests, *budget)
+    path = cache / f"{joblib.hash((code, *arguments))}.npz"
+    try:
+        with np.load(path) as stored:
+            return [stored[f"arr_{number}"].reshape(len(values)) for number, values in enumerate(tests)]
+    except DAMAGED:  # or not there
+        probabilities = _predict(*arguments)
+    with replacing(path) as draft:
+        np.savez(draft, *probabilities)
+    return probabilities
+
+
 def _predict(
     detector: str,
     windows: Windows,
@@ -227,7 +250,7 @@ def _predict(
     epochs: int,
     tests: list[np.ndarray],
     promise: Promise | None,
-    code: str,  # not used: a changed package makes finished pieces count no more
+    stress_share: float,
 ) -> list[np.ndarray]:
     """Trains one detector and returns its probabilities for each of the tests."""
     if promise is None:
@@ -235,11 +258,12 @@ def _predict(
     else:
         from wearsynth.networks import train_private
 
-        trained = train_private(detector, windows, promise, seed)
+        trained = train_private(detector, windows, promise, seed, stress_share=stress_share)
     probabilities = [trained.stress_probability(values) for values in tests]
-    if not all(((each >= 0) & (each <= 1)).all() for each in probabilities):  # neither does a NaN lie there
-        raise ValueError(f"detector {detector!r}: expected probabilities between 0 and 1")
-    return probabilities
+    for each in probabilities:
+        if not ((each >= -ROUNDING) & (each <= 1 + ROUNDING)).all():  # neither does a NaN lie there
+            raise ValueError(f"detector {detector!r}: expected probabilities between 0 and 1")
+    return [np.clip(each, 0, 1) for each in probabilities]
 
 
 def _predictions(training: _Training, tests: list[Windows], probabilities: list[np.ndarray]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 from wearsynth.codecs import Codec, moments_of, power, within
 from wearsynth.dpsgd import normal
 from wearsynth.privacy import Promise
-from wearsynth.windows import STRESS_SHARE, Windows
+from wearsynth.windows import Windows
 
 LEAST_VARIANCE = 0.05  # in any direction, of covariances on the scale of the one known beforehand within the classes
 CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of what products differ by
@@ -97,7 +97,7 @@ def _vectors(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.
     products = weights * (of_pairs[:, first] * of_pairs[:, second] - expected[windows.labels])
     told = np.hstack([differences @ codec.axes, products])
     if unit == "window":
-        counts = len(windows) * np.repeat([1 - STRESS_SHARE, STRESS_SHARE], told.shape[1])
+        counts = len(windows) * np.repeat([1 - codec.stress_share, codec.stress_share], told.shape[1])
         return np.hstack([told * (windows.labels[:, None] == label) for label in (0, 1)]), counts
     rows = []
     for person in np.unique(windows.subjects):

@@ -3,10 +3,12 @@
 import base64
 import math
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import bleach
 import nbformat
 import numpy as np
 import pandas as pd
@@ -16,7 +18,12 @@ from wearsynth.files import replacing
 from wearsynth.privacy import Promise
 from wearsynth.runs import RunFolder
 from wearsynth.scores import bootstrap_interval
+from wearsynth.statement import statement_text
 
+TAGS = {  # of HTML, that a page may hold
+    *("a", "b", "blockquote", "br", "code", "details", "div", "em", "h1", "h2", "h3", "h4", "hr", "i", "img", "li"),
+    *("ol", "p", "pre", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+}
 SUMMARY_FIGURES = ("example_windows", "scores_by_subject")
 SHOWN_SCORES = ("accuracy", "f1_stress", "auroc")  # of a sweep; its table has all
 INDEX = ["signals", "scaling", "unit", "epsilon", "generator", "detector", "protocol"]  # of a sweep's results
@@ -96,7 +103,7 @@ def write_report(folder: RunFolder) -> None:
                 cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         report.cells.extend(notebook.cells)
         report.metadata = notebook.metadata
-    _write_page(report, f"wearsynth: {folder.kind} recordings", folder.path / "report.html")
+    _write_page(report, f"wearsynth: {folder.kind} recordings", folder.report)
 
 
 def write_sweep_report(
@@ -215,60 +222,19 @@ def job_table(jobs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def statement_text(privacy: dict[str, Any]) -> str:
-    """Puts the privacy statement of metrics.json into sentences, in Markdown."""
-    if not privacy["private"]:
-        why = "epsilon is infinite" if privacy["epsilon"] in ("inf", math.inf) else "its noise came from a seed"
-        return f"**No privacy guarantee**: {why}. These windows may give away the people they were learned from."
-    unit, delta, spent = privacy["unit"], privacy["delta"], privacy["spent"]
-    outside = "\n".join(f"- {item}" for item in privacy["outside_guarantee"])
-    most = f", at most {privacy['windows_per_subject']} windows of a drawn subject" if unit == "subject" else ""
-    kept = []
-    if privacy["release_share"]:
-        kept.append(
-            f"one release of clipped vectors, a {unit} each, with noise multiplier "
-            f"{privacy['release_noise_multiplier']:.4g} (by itself {privacy['release_share']:.0%} of epsilon)"
-        )
-    if privacy["steps"]:
-        kept.append(
-            f"{privacy['steps']} steps of DP-SGD with noise multiplier {privacy['noise_multiplier']:.4g}, clip norm "
-            f"{privacy['clip_norm']:g} and Poisson sampling at {privacy['sampling_probability']:g}{most}, clipped by "
-            f"{privacy['engine']}"
-        )
-    return f"""**({spent[unit]:.3g}, {delta:g})-differentially private for one {unit}**;
-neighbours are {privacy["neighbours"]}.
-
-| reading, at delta {delta:g} | epsilon at most |
-|---|---|
-| a window | {spent["window"]:.3g} |
-| an event (one second of the 1 Hz table) | {spent["event"]:.3g} |
-| a subject (all of a person's windows) | {spent["subject"]:.3g} |
-| a {unit}, should all generators of this run be shared | {privacy["spent_all_generators"]:.3g} |
-
-Kept by {" and by ".join(kept)}; accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
-{_cross_check(privacy)}
-Outside the guarantee:
-
-{outside}
-"""
+def clean(html: str) -> str:
+    """Leaves of HTML what shows something, and nothing that runs or fetches: a run may start from somebody else's."""
+    without_styles = re.sub(r"<style.*?</style\s*>", "", str(html), flags=re.DOTALL | re.IGNORECASE)
+    return bleach.clean(without_styles, TAGS, _harmless, {"http", "https", "data"}, strip=True)
 
 
-def _cross_check(privacy: dict[str, Any]) -> str:
-    said, unit = privacy["cross_check"], privacy["unit"]
-    if said is None:
-        return ""
-    text = f"""
-The same reckoned by others: Renyi's accountant (RDP), another upper bound, says epsilon {said["rdp_epsilon"]:.3g} for a
-{unit}.
-"""
-    if said["tensorflow_privacy"] is None:
-        return text
-    return f"""{text}tensorflow-privacy knows of no release and speaks of the steps alone. For it, a {unit} is an
-*example* and a person a *user*; its lines for Poisson sampling are the ones that hold here, as units were drawn so.
-
-```text
-{said["tensorflow_privacy"]}```
-"""
+def _harmless(tag: str, name: str, value: str) -> bool:
+    """Whether an attribute may stay."""
+    if name == "src":
+        return tag == "img" and value.startswith("data:image/png;base64,")
+    if name == "href":
+        return tag == "a" and re.fullmatch(r"#.*|https?://.*|[^:]*", value) is not None
+    return name in ("alt", "class", "colspan", "id", "rowspan", "title")
 
 
 def _summary(folder: RunFolder) -> str:
@@ -335,7 +301,8 @@ def _embedded(picture: Path) -> str:
 
 
 def _write_page(notebook: nbformat.NotebookNode, title: str, path: Path) -> None:
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True, sanitize_html=True)
+    exporter.register_filter("clean_html", clean)
     page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     with replacing(path) as draft:
         draft.write_text(page, encoding="utf-8")

@@ -88,8 +88,11 @@ def collect(runs: list[dict[str, Any]]) -> pd.DataFrame:
     Raises:
         UnfitRun: people differ, or two runs have the same result.
     """
-    first = runs[0]["run"]
-    if any((each["run"]["recordings"], each["run"]["folds"]) != (first["recordings"], first["folds"]) for each in runs):
+    first = runs[0]
+    if any(
+        (each["run"]["recordings"], each["model"]["folds"]) != (first["run"]["recordings"], first["model"]["folds"])
+        for each in runs
+    ):
         raise UnfitRun("the runs are not on the same recordings, with the same people held out: gather them apart")
     for name in sorted({name for each in runs for name in each["run"]["parameters"]} - {*APART}):
         values = {each["run"]["parameters"].get(name) for each in runs}
@@ -117,18 +120,19 @@ def gather(runs: list[dict[str, Any]]) -> pd.DataFrame:
     for key, result in collect(runs).groupby(RESULT, sort=False, dropna=False):
         seeds = int(result.groupby("run_seed")["seeds"].first().sum())
         fidelity = result.groupby("run_seed")[list(FIDELITY)].first().mean()
-        for people, chosen in _groups(runs[0]["run"], result).items():
+        for people, chosen in _groups(runs[0], result).items():
             about = dict(zip(RESULT, key)) | {"people": people, "seeds": seeds, "leaky": result["leaky"].iloc[0]}
             rows.append(about | _with_spread(chosen) | fidelity.to_dict())
     scores = [score + ending for score in SCORES for ending in ("", "_low", "_high", "_sd_seeds")]
     return pd.DataFrame(rows, columns=[*KEYS, "seeds", *scores, "leaky", *FIDELITY, "recordings"])
 
 
-def _groups(run: dict[str, Any], result: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _groups(metrics: dict[str, Any], result: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The people whom a row of the table is about, with their rows."""
-    if run["folds"] != run["recordings"]["subjects"]:
-        return {",".join(run["folds"]): result}
-    if run["recordings"]["kind"] == "simulated":
+    folds, recordings = metrics["model"]["folds"], metrics["run"]["recordings"]
+    if folds != recordings["subjects"]:
+        return {",".join(folds): result}
+    if recordings["kind"] == "simulated":
         return {"all": result}
     return {"all": result, "untouched": result[~result["subject"].isin(TUNED_ON)]}
 
@@ -207,7 +211,7 @@ def read(run: Path) -> dict[str, Any]:
     """Returns the metrics of a finished run; raises UnfitRun for any other."""
     metrics = RunFolder(run).metrics
     tested = metrics.get("detection", {}).get("majority", {}).get("subjects")
-    if "fidelity" not in metrics or tested is None or set(tested) != set(metrics["run"]["folds"]):
+    if "fidelity" not in metrics or tested is None or set(tested) != set(metrics["model"]["folds"]):
         raise UnfitRun(f"{run}: expected a finished run")
     return metrics
 

@@ -4,32 +4,55 @@
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from wearsynth.codecs import Codec, SimulatedPeople, choose_codec
-from wearsynth.files import write_json
+from wearsynth.files import fingerprint, replacing, source_of, write_json
+from wearsynth.ledger import Ledger, ledger_path
+from wearsynth.provenance import KINDS, Origin, StaleFileError, has_origin
 from wearsynth.recordings import load_table
 from wearsynth.windows import Windows, make_windows
 
+LARGE = (".npz", ".csv", ".pkl")  # files that are linked between run folders; their writers replace them
 EVERYONE = "everyone"  # the generator that is shared: trained on all people, beside those that leave one out
-PACKAGE = Path(__file__).parent
+
+
+class CheckError(RuntimeError):
+    """A notebook has done its work, but its results are not what they must be; its numbers are kept."""
 
 
 class RunFolder:
-    """Paths in a run folder, its `metrics.json`, and marks for finished pieces of work.
+    """Paths in a run folder, its `metrics.json`, and what of the chain is finished.
+
+    A notebook begins with `begin`, which refuses where the one that it builds on has not ended, and removes what it and
+    all that build on it have written before; it ends with `finish`. So whatever lies here is of one chain.
 
     Args:
         path: the folder; made when something is first written.
     """
 
     NOTEBOOKS = ("01-Data", "02-Model", "03-Generator", "04-Evaluation", "05-Stress_Detection")
+    BUILDS_ON = dict(zip(NOTEBOOKS, (None, "01-Data", "02-Model", "03-Generator", "03-Generator")))
+    FIGURES = {
+        "01-Data": ("conditions", "recording"),
+        "02-Model": ("class_levels", "spent", "training"),
+        "03-Generator": ("synthetic_windows",),
+        "04-Evaluation": ("example_windows", "distributions", "correlations", "spectra", "embeddings", "attacks"),
+        "05-Stress_Detection": ("scores_by_subject", "confusion", "roc", "hardest_subjects", "utility_privacy"),
+    }
+    SECTIONS = {  # of metrics.json
+        "01-Data": ("run",),
+        "02-Model": ("model", "privacy"),
+        "03-Generator": ("synthetic",),
+        "04-Evaluation": ("fidelity", "yardstick", "attacks"),
+        "05-Stress_Detection": ("detection",),
+    }
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -44,46 +67,88 @@ class RunFolder:
         self.predictions = self.detectors / "predictions.csv"
         self.detector_cache = self.detectors / "cache"
         self.figures = self.path / "figures"
+        self.report = self.path / "report.html"
         self.metrics_file = self.path / "metrics.json"
+        # What a notebook writes and does not keep for others. Generators and tested detectors stay: they say themselves
+        # what they were made from, and a generator that is trained again is one more release of the same people.
+        self._written = {
+            "01-Data": (self.table.parent, self.simulated_recordings, self.training_windows.parent),
+            "02-Model": (),
+            "03-Generator": (self.synthetic,),
+            "04-Evaluation": (),
+            "05-Stress_Detection": (self.predictions,),
+        }
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """All that `record` has written so far."""
-        return json.loads(self.metrics_file.read_text()) if self.metrics_file.exists() else {}
+        """All that `record` has written so far.
+
+        Raises:
+            StaleFileError: `metrics.json` is damaged.
+        """
+        try:
+            metrics = json.loads(self.metrics_file.read_text(encoding="utf-8"))
+            if not all(isinstance(section, dict) for section in [metrics, *metrics.values()]):
+                raise ValueError("expected sections with numbers")
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:100]
+            raise StaleFileError(
+                f"{self.metrics_file}: is damaged ({reason}); remove it, and the chain begins anew"
+            ) from None
+        return metrics
 
     @property
     def kind(self) -> str:
         """'simulated' or 'real': what every table and figure has to say it was made from."""
-        self._expect_recordings()
-        return self.metrics["run"]["recordings"]["kind"]
+        kind = self._of("run", "recordings", "01-Data").get("kind")
+        if kind not in KINDS:
+            raise StaleFileError(f"{self.metrics_file}: recordings of kind {str(kind)[:40]!r}; run 01-Data again")
+        return kind
+
+    @property
+    def generator_origin(self) -> Origin:
+        """The origin of the generators that 02-Model has trained, or is to train."""
+        model = self._of("model", None, "02-Model")
+        return self._origin("02-Model", model["key"], model["promise"])
+
+    @property
+    def synthetic_origin(self) -> Origin:
+        """The origin of the windows that 03-Generator draws from them."""
+        model = self._of("model", None, "02-Model")
+        return self._origin("03-Generator", model["key"], model["promise"])
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The ledger of the people recorded; none for simulated ones, of whom nothing can be released."""
+        if self.kind == "simulated":
+            return None
+        return Ledger(ledger_path(), self._of("run", "recordings", "01-Data")["people"])
+
+    def generator_file(self, name: str) -> Path:
+        """Where the generator `name` is kept: EVERYONE, or a held-out person."""
+        return self.generators / f"{name}.npz"
+
+    def synthetic_file(self, name: str) -> Path:
+        """Where the windows drawn from it are."""
+        return self.synthetic / f"{name}.npz"
 
     def synthetic_windows(self, name: str) -> Windows:
         """The windows drawn from the generator `name`: EVERYONE, or a held-out person."""
-        return Windows.load(self.synthetic / f"{name}.npz")
+        return Windows.load(self.synthetic_file(name), self.synthetic_origin)
+
+    def windows(self) -> tuple[Windows, Windows]:
+        """Windows for training, and those for tests, which do not overlap: as 02-Model has prepared them."""
+        origin = self._windows_origin()
+        return Windows.load(self.training_windows, origin), Windows.load(self.test_windows, origin)
 
     def codec(self, generator: str) -> Codec:
         """The codec of a kind of generator, for this run's windows."""
-        return choose_codec(generator, SimulatedPeople.load(self.simulated_people))
-
-    def record(self, section: str, numbers: dict[str, Any]) -> None:
-        """Adds numbers to one section of `metrics.json`; the others stay as they are.
-
-        Raises:
-            FileNotFoundError: the section that comes first, 'run', is not there: somebody has removed the file.
-        """
-        if section != "run":
-            self._expect_recordings()
-        metrics = self.metrics
-        metrics[section] = metrics.get(section, {}) | numbers
-        write_json(self.metrics_file, metrics)
-
-    def save_figure(self, figure, name: str) -> None:
-        """Writes a figure to `figures/<name>.png`."""
-        self.figures.mkdir(parents=True, exist_ok=True)
-        figure.savefig(self.figures / f"{name}.png", bbox_inches="tight")
+        return choose_codec(generator, SimulatedPeople.load(self.simulated_people, self._windows_origin()))
 
     def prepare_windows(
-        self, signals: str, scaling: str, window_seconds: int, hop_seconds: int
+        self, signals: str, scaling: str, window_seconds: int, hop_seconds: int, stress_share: float
     ) -> tuple[Windows, Windows]:
         """Cuts the table into windows, unless that is finished: parameters as of `windows.make_windows`.
 
@@ -91,16 +156,86 @@ class RunFolder:
 
         Returns:
             Windows for training, and those for tests, which do not overlap.
+
+        Raises:
+            StaleFileError: the table is not the one that 01-Data wrote here.
         """
-        key = fingerprint(self.table, signals, scaling, window_seconds, hop_seconds)
-        if not self.is_finished("windows", key):
-            self.forget("windows")
+        if not self.table.exists() or fingerprint(self.table) != self._of("run", "recordings", "01-Data")["table"]:
+            raise StaleFileError(f"{self.table}: is not the table that 01-Data wrote here; run 01-Data again")
+        settings = (signals, scaling, window_seconds, hop_seconds)
+        key = fingerprint(self.table, *settings, stress_share, source_of("windows", "codecs"))
+        self.record("windows", {"key": key})
+        origin = self._windows_origin()
+        files = (self.training_windows, self.test_windows, self.simulated_people)
+        if not all(has_origin(path, origin) for path in files):
             table = load_table(self.table)
             for path, hop in ((self.training_windows, hop_seconds), (self.test_windows, window_seconds)):
-                make_windows(table, signals, scaling, window_seconds, hop).save(path)
-            SimulatedPeople.simulate(signals, scaling, window_seconds, hop_seconds).save(self.simulated_people)
-            self.mark_finished("windows", key)
-        return Windows.load(self.training_windows), Windows.load(self.test_windows)
+                make_windows(table, signals, scaling, window_seconds, hop).save(path, origin)
+            SimulatedPeople.simulate(*settings, stress_share).save(self.simulated_people, origin)
+        return self.windows()
+
+    def record(self, section: str, numbers: dict[str, Any]) -> None:
+        """Adds numbers to one section of `metrics.json`; the others stay as they are.
+
+        Raises:
+            StaleFileError: the section that comes first, 'run', is not there: somebody has removed the file.
+        """
+        if section != "run":
+            self._of("run", "recordings", "01-Data")
+        metrics = self.metrics
+        metrics[section] = metrics.get(section, {}) | numbers
+        write_json(self.metrics_file, metrics)
+
+    def save_figure(self, figure, name: str) -> None:
+        """Writes a figure, one of FIGURES, to `figures/<name>.png`."""
+        with replacing(self._figure(name)) as draft:
+            figure.savefig(draft, bbox_inches="tight", format="png")
+
+    def begin(self, notebook: str) -> None:
+        """Clears the way for a notebook: what it and all that build on it have written counts no more, and goes.
+
+        Raises:
+            StaleFileError: the notebook that it builds on has not ended here.
+        """
+        needed, ended = self.BUILDS_ON[notebook], self._ended()
+        if needed and needed not in ended:
+            raise StaleFileError(f"{self.path}: {needed} has not ended here, and {notebook} builds on it; run {needed}")
+        stale = self.descendants(notebook)
+        self.forget(*stale)
+        dropped = {section for name in stale for section in self.SECTIONS[name]}
+        metrics = {name: content for name, content in self.metrics.items() if name not in dropped}
+        if "run" in metrics:
+            run = metrics["run"]
+            seconds = {name: value for name, value in run.get("seconds", {}).items() if name not in stale}
+            kept = {"recordings": run.get("recordings", {}), "seconds": seconds}
+            metrics["run"] = kept | {"ended": [name for name in ended if name not in stale]}
+        write_json(self.metrics_file, metrics)
+        self.report.unlink(missing_ok=True)
+        for name in stale:
+            for path in (*self._written[name], *map(self._figure, self.FIGURES[name])):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def finish(self, notebook: str, checks: dict[str, bool]) -> None:
+        """Ends a notebook, after all that it writes is written.
+
+        Args:
+            notebook: which.
+            checks: what has to hold -> whether it does.
+
+        Raises:
+            CheckError: something does not. The numbers stay in `metrics.json`, but nothing can be built on them.
+        """
+        failed = [what for what, holds in checks.items() if not holds]
+        if failed:
+            raise CheckError(f"does not hold: {'; '.join(failed)}. The numbers are kept in {self.metrics_file}")
+        self.record("run", {"ended": [*(name for name in self._ended() if name != notebook), notebook]})
+
+    def descendants(self, notebook: str) -> list[str]:
+        """The notebook and all that build on it."""
+        found = [notebook]
+        for name, needed in self.BUILDS_ON.items():  # in order, so that one pass finds all
+            found += [name] * (needed in found)
+        return found
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -115,63 +250,87 @@ class RunFolder:
             yield
 
     def start_from(self, others: list["RunFolder"]) -> None:
-        """Takes over what other runs have finished; the last one counts where several have the same.
+        """Takes over what other runs have finished: of the last one all, of each generators and tested detectors.
 
-        What is large is linked, not copied. No writer of such a file writes into the old one (see `files.replacing`).
+        Those say in themselves what they were made from, so that it does no harm if they are of no use here. What is
+        large is linked, not copied. No writer of such a file writes into the old one (see `files.replacing`).
         `metrics.json` comes last: with it, the run has begun.
         """
         for other in others:
-            large = {other.simulated_recordings, other.table.parent, other.training_windows.parent, other.generators}
+            _take_files(other.generators, self.generators, "*.npz")
+            _take_files(other.detector_cache, self.detector_cache, "*.npz")
+        if not others:
+            return
+        last = others[-1]
+        for paths in last._written.values():
+            for path in paths:
+                target = self.path / path.relative_to(last.path)
+                _take_files(path, target, "**/*") if path.is_dir() else _take_file(path, target)
+        _take_files(last.figures, self.figures, "*.png")
+        _take_files(last._marks, self._marks, "*.json")
+        for name in self.NOTEBOOKS:
+            _take_file(last.path / f"{name}.ipynb", self.path / f"{name}.ipynb")
+        write_json(self.metrics_file, last.metrics)
 
-            def take(source: str, target: str, large=large) -> None:
-                Path(target).unlink(missing_ok=True)
-                if large.isdisjoint(Path(source).parents):
-                    shutil.copy2(source, target)
-                else:
-                    _link(source, target)
+    def is_finished(self, notebook: str, key: str) -> bool:
+        """Whether a notebook was executed to its end, and depended on exactly what `key` stands for."""
+        try:
+            return json.loads(self._mark(notebook).read_text(encoding="utf-8"))["key"] == key
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
 
-            ignored = shutil.ignore_patterns(".lock", "report.html", "metrics.json")
-            shutil.copytree(other.path, self.path, copy_function=take, dirs_exist_ok=True, ignore=ignored)
-        if others:
-            write_json(self.metrics_file, others[-1].metrics)
+    def mark_finished(self, notebook: str, key: str) -> None:
+        """Marks a notebook as executed to its end."""
+        write_json(self._mark(notebook), {"key": key})
 
-    def is_finished(self, name: str, key: str) -> bool:
-        """Whether the piece of work `name` is finished, and depended on exactly what `key` stands for."""
-        mark = self._mark(name)
-        return mark.exists() and json.loads(mark.read_text())["key"] == key
-
-    def mark_finished(self, name: str, key: str) -> None:
-        """Marks the piece of work `name` as finished; to be called after all that it writes is written."""
-        write_json(self._mark(name), {"key": key})
-
-    def forget(self, *names: str) -> None:
-        """Makes pieces of work count as unfinished: to be called before what they have written is replaced."""
-        for name in names:
+    def forget(self, *notebooks: str) -> None:
+        """Makes notebooks count as not executed."""
+        for name in notebooks:
             self._mark(name).unlink(missing_ok=True)
 
-    def _expect_recordings(self) -> None:
-        if "run" not in self.metrics:
-            raise FileNotFoundError(f"{self.metrics_file}: tells of no recordings; run 01-Data first")
+    @property
+    def _marks(self) -> Path:
+        return self.path / "data" / "finished"
 
-    def _mark(self, name: str) -> Path:
-        return self.path / "data" / "finished" / f"{name}.json"
+    def _mark(self, notebook: str) -> Path:
+        return self._marks / f"{notebook}.json"
+
+    def _figure(self, name: str) -> Path:
+        if not any(name in names for names in self.FIGURES.values()):
+            raise ValueError(f"figure {name!r}: RunFolder.FIGURES does not say whose it is")
+        return self.figures / f"{name}.png"
+
+    def _ended(self) -> list[str]:
+        return self.metrics.get("run", {}).get("ended", [])
+
+    def _of(self, section: str, name: str | None, notebook: str) -> dict[str, Any]:
+        """A section of `metrics.json`, or what is called `name` in it."""
+        content = self.metrics.get(section)
+        content = content.get(name) if content and name else content
+        if not content:
+            raise StaleFileError(f"{self.metrics_file}: tells nothing of {name or section}; run {notebook} first")
+        return content
+
+    def _origin(self, made_by: str, key: str, promise: str = "") -> Origin:
+        return Origin(made_by, self.kind, self._of("run", "recordings", "01-Data")["sha256"], key, promise)
+
+    def _windows_origin(self) -> Origin:
+        return self._origin("02-Model", self._of("windows", "key", "02-Model"))
 
 
-def fingerprint(*parts: Any) -> str:
-    """Returns a short name for everything that a piece of work depends on: the package's code and `parts`.
-
-    Args:
-        parts: files, which count by their content, or values.
-    """
-    digest = hashlib.sha256()
-    for part in [*sorted(PACKAGE.glob("*.py")), *parts]:
-        digest.update(part.read_bytes() if isinstance(part, Path) else repr(part).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()[:16]
+def _take_files(folder: Path, target: Path, pattern: str) -> None:
+    for path in folder.glob(pattern):
+        _take_file(path, target / path.relative_to(folder))
 
 
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # on another file system, or on one without links
-        shutil.copy2(source, target)
+def _take_file(source: Path, target: Path) -> None:
+    """Links a large file, or copies it where that cannot be: on another file system, or on one without links."""
+    if source.is_symlink() or not source.is_file():  # what somebody else's link points to is not of that run
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    if source.suffix in LARGE:
+        with suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)

@@ -38,9 +38,17 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         "f1_stress": metrics.f1_score(labels, predicted, zero_division=0),
         "f1_macro": metrics.f1_score(labels, predicted, average="macro", zero_division=0),
         "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
-        "auroc": metrics.roc_auc_score(labels, probabilities),
+        "auroc": auroc(labels, probabilities),
         "brier": metrics.brier_score_loss(labels, probabilities),
     }
+
+
+def auroc(labels: np.ndarray, values: np.ndarray) -> float:
+    """Area under the ROC curve: how probably a positive lies above a negative; ties count half.
+
+    scikit-learn adds up trapezoids, whose rounding can leave an area of 1.0000000000000002.
+    """
+    return float(np.clip(metrics.roc_auc_score(labels, values), 0, 1))
 
 
 def score_table(predictions: pd.DataFrame) -> pd.DataFrame:

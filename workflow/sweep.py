@@ -15,20 +15,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import papermill
 import yaml
 
 import run
 from wearsynth import windows
-from wearsynth.files import write_json
+from wearsynth.files import fingerprint, package_source, write_json
+from wearsynth.parameters import BadInput, defaults, nearest
 from wearsynth.recordings import RecordingError
 from wearsynth.results import VARIED
-from wearsynth.runs import fingerprint
 
 FOLDER = Path(__file__).resolve().parent
 SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
 # What table and windows follow from.
-PREPARED = ("simulated_people", "signals", "scaling", "window_seconds", "hop_seconds")
+PREPARED = ("simulated_people", "signals", "scaling", "window_seconds", "hop_seconds", "stress_share")
 TESTED = ("protocols", "detectors", "private_epsilons")  # what is tested in a run: each has rows of its own
 KEYS = ("grid", "parameters", "table", "jobs")
 JOBS = ("folds", "runs")
@@ -48,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         plan = make_plan(options.grid, recordings)
         expect_same_sweep(plan, out)
         if not SNAKEMAKE.exists():
-            raise run.BadInput(f"{SNAKEMAKE} is not there; `make sweep` sets it up")
+            raise BadInput(f"{SNAKEMAKE} is not there; `make sweep` sets it up")
         keep_others_out(out)
-    except (run.BadInput, RecordingError) as error:
+    except (BadInput, RecordingError) as error:
         print(f"{options.grid}: {error}", file=sys.stderr)
         return 2
     write_json(out / "plan.json", plan)
@@ -73,7 +72,7 @@ def keep_others_out(out: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise run.BadInput(f"another sweep is at work in {out}; stop it, or choose another folder with --out") from None
+        raise BadInput(f"another sweep is at work in {out}; stop it, or choose another folder with --out") from None
 
 
 def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
@@ -96,33 +95,32 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
         RecordingError: there are no recordings in the folder.
     """
     content = _read(grid)
-    notebooks = {notebook: papermill.inspect_notebook(str(notebook)) for notebook in run.NOTEBOOKS}
-    defaults, common = run.defaults(notebooks), content.get("parameters", {})
+    common = content.get("parameters", {})
     runs, prepared, start, known = {}, {}, {}, {}
     for chosen in _combinations(content["grid"]):
-        typed = run.read_values(list({**common, **chosen}.items()), notebooks)
-        parameters = defaults | typed
+        typed = dict(run.read_value(*pair) for pair in {**common, **chosen}.items())
+        parameters = defaults() | typed
         name = _name({key: typed[key] for key in chosen})
         if "share" in typed:
-            raise run.BadInput("share: whether a job trains on everybody is not for a grid to say; leave it out")
+            raise BadInput("share: whether a job trains on everybody is not for a grid to say; leave it out")
         try:
             run.check(parameters, recordings)
-        except run.BadInput as error:
-            raise run.BadInput(f"run {name}: {error}") from None
+        except BadInput as error:
+            raise BadInput(f"run {name}: {error}") from None
         # Without privacy there is no unit, and no delta.
         same = parameters | ({"unit": None, "delta": None} if math.isinf(parameters["epsilon"]) else {})
         if same in known.values() or name in known or len(name) > run.LONGEST_NAME:
-            raise run.BadInput(f"run {name}: it stands in the grid twice, or its name is too long for a folder")
+            raise BadInput(f"run {name}: it stands in the grid twice, or its name is too long for a folder")
         runs[name], known[name] = {key: str(value) for key, value in typed.items()}, same
         base = {key: str(parameters[key]) for key in PREPARED[bool(recordings) :]}
         start[name] = "-".join(base.values())
         prepared[start[name]] = base
     if parameters["detector_seeds"] > 1 and len({each["seed"] for each in known.values()}) > 1:
-        raise run.BadInput("detector_seeds: seeds of several runs would be counted twice; give more seeds in the grid")
+        raise BadInput("detector_seeds: seeds of several runs would be counted twice; give more seeds in the grid")
     people = run.everybody(parameters, recordings)
     folds, table = windows.choose_folds(people, parameters["folds"]), content.get("table")
     if table and (recordings is None or folds != people):
-        raise run.BadInput(f"table {table}: it is about all real people; give --recordings, and leave out `folds`")
+        raise BadInput(f"table {table}: it is about all real people; give --recordings, and leave out `folds`")
     return {
         "command": [
             sys.executable,
@@ -134,7 +132,7 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
         "start": start,
         "folds": folds if content["jobs"] == "folds" else [],
         "table": table,
-        "code": fingerprint(*run.NOTEBOOKS),
+        "code": fingerprint(package_source(), *run.NOTEBOOKS),
     }
 
 
@@ -145,7 +143,7 @@ def expect_same_sweep(plan: dict[str, Any], out: Path) -> None:
     old = json.loads((out / "plan.json").read_text())
     for what, kept in {"other recordings": "command", "another version of the code": "code"}.items():
         if old[kept] != plan[kept]:
-            raise run.BadInput(f"{out} holds a sweep with {what}; choose another folder with --out")
+            raise BadInput(f"{out} holds a sweep with {what}; choose another folder with --out")
 
 
 def _read(grid: Path) -> dict[str, Any]:
@@ -153,20 +151,20 @@ def _read(grid: Path) -> dict[str, Any]:
     try:
         content = yaml.load(grid.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise run.BadInput(" ".join(str(error).split())) from None
+        raise BadInput(" ".join(str(error).split())) from None
     if not isinstance(content, dict) or not isinstance(content.get("grid"), list) or not content["grid"]:
-        raise run.BadInput("expected `grid:` and a list of blocks of parameters under it; see workflow/grids")
+        raise BadInput("expected `grid:` and a list of blocks of parameters under it; see workflow/grids")
     for key in content:
         if key not in KEYS:
-            raise run.BadInput(f"{key}: expected one of {', '.join(KEYS)}; did you mean {run.nearest(key, KEYS)!r}?")
+            raise BadInput(f"{key}: expected one of {', '.join(KEYS)}; did you mean {nearest(key, KEYS)!r}?")
     for block in content["grid"]:
         _check_block(block, lists=True)
         for name in block:
             if name not in (*VARIED, *TESTED) and name not in run.OPTION_OF:
                 expected = ", ".join((*VARIED, *TESTED))
-                raise run.BadInput(f"{name}: a table tells runs apart by {expected}; move it to `parameters`")
+                raise BadInput(f"{name}: a table tells runs apart by {expected}; move it to `parameters`")
     if content.setdefault("jobs", JOBS[0]) not in JOBS:
-        raise run.BadInput(f"jobs: {content['jobs']}: expected {' or '.join(JOBS)}")
+        raise BadInput(f"jobs: {content['jobs']}: expected {' or '.join(JOBS)}")
     if "parameters" in content:
         _check_block(content["parameters"], lists=False)
     return content
@@ -175,11 +173,11 @@ def _read(grid: Path) -> dict[str, Any]:
 def _check_block(block: Any, lists: bool) -> None:
     expected = "`name: value`" + " or `name: [value, value]`" * lists
     if not isinstance(block, dict) or not block:
-        raise run.BadInput(f"{block!r}: expected {expected}")
+        raise BadInput(f"{block!r}: expected {expected}")
     for name, value in block.items():
         values = value if lists and isinstance(value, list) and value else [value]
         if not all(isinstance(each, str) for each in values):
-            raise run.BadInput(f"{name}: {value}: expected {expected}")
+            raise BadInput(f"{name}: {value}: expected {expected}")
 
 
 def _combinations(blocks: list[dict[str, str | list[str]]]) -> list[dict[str, str]]:

@@ -1,0 +1,146 @@
+"""The statement: what it says is what was promised and spent, and what others say of the same run."""
+
+import json
+import re
+from dataclasses import fields, replace
+from functools import cache
+
+import pytest
+from promises import INFINITE, PROMISES, SUBJECT, with_noise
+
+from wearsynth.files import write_json
+from wearsynth.privacy import Promise, compose
+from wearsynth.statement import cross_check, statement, statement_text
+
+
+@cache
+def check(promise):
+    """What others say of all the steps, with 432 units, 72 of a subject."""
+    return cross_check(promise, promise.steps, n_units=432, most_units_per_subject=72)
+
+
+def figures_of(text):
+    """The figures for Poisson sampling in tensorflow-privacy's statement: for an example, and for a user."""
+    return [float(figure) for figure in re.findall(r"Poisson sampling \(\*\): +(\S+)", text)]
+
+
+@pytest.mark.parametrize("promise", [*PROMISES, SUBJECT], ids=lambda promise: f"{promise.unit}-{promise.epsilon}")
+def test_the_renyi_accountant_agrees_from_above(promise):
+    # Renyi's conversion to (epsilon, delta) is an upper bound, by some 5 to 25 %; more would be another mechanism.
+    assert promise.spent(promise.steps) <= check(promise)["rdp_epsilon"] <= 1.4 * promise.spent(promise.steps)
+
+
+@pytest.mark.parametrize("promise", [*PROMISES, SUBJECT], ids=lambda promise: f"{promise.unit}-{promise.epsilon}")
+def test_tensorflow_privacy_states_the_same_figure(promise):
+    example, user = figures_of(check(promise)["tensorflow_privacy"])
+    # It is told these promises' sampling and steps exactly, and prints three decimals.
+    assert example == pytest.approx(check(promise)["rdp_epsilon"], abs=0.0005)
+    # Its group privacy starts from epsilon and delta alone, and so stays above the reading for 72 windows.
+    assert user > promise._group_epsilon(promise.steps, 72)
+
+
+def test_tensorflow_privacy_rounds_the_safe_way():
+    promise = with_noise(2.0, 1e-5, 0.1, 3)  # 3 * 0.1 / 0.1 is more than 3 in floating point
+    example, _ = figures_of(check(promise)["tensorflow_privacy"])
+    one_more = cross_check(promise, 4, n_units=432, most_units_per_subject=72)["rdp_epsilon"]
+    assert check(promise)["rdp_epsilon"] < example == pytest.approx(one_more, abs=0.0005)
+
+
+@cache
+def state(promise, steps=None, **changes):
+    settings = {"seeded": False, "uses": 3, "scaling": "public", "n_units": 432}
+    sizes = {"windows_per_second": 2, "most_windows_per_subject": 72}
+    return statement(promise, promise.training_steps if steps is None else steps, **settings | sizes | changes)
+
+
+def test_the_statement_says_what_was_promised_and_spent(tmp_path):
+    promise = PROMISES[0]
+    said = state(promise)
+    assert said["private"] is True
+    for field in fields(promise):
+        assert said[field.name] == getattr(promise, field.name)
+    assert said["noise_multiplier"] == promise.noise_multiplier
+    assert said["engine"] == "fused"
+    assert said["accountant"].startswith("PLD")
+    assert said["spent"] == promise.readings(promise.steps, 2, 72)
+    assert said["spent_all_generators"] == compose([(promise, promise.steps)] * 3, promise.delta) > promise.epsilon
+    assert said["cross_check"] == check(promise)
+    assert all(isinstance(line, str) for line in said["outside_guarantee"])
+    write_json(tmp_path / "metrics.json", {"privacy": said})
+    assert json.loads((tmp_path / "metrics.json").read_text())["privacy"] == said
+
+
+def test_seeded_noise_is_not_private():
+    assert state(PROMISES[0], seeded=True)["private"] is False
+    assert "seed" in state(PROMISES[0], seeded=True)["noise_source"]
+    assert state(INFINITE)["private"] is False
+    assert state(INFINITE)["cross_check"] is state(PROMISES[0], seeded=True)["cross_check"] is None
+
+
+def test_each_persons_own_range_is_named_where_the_unit_does_not_cover_it():
+    def names_it(promise, scaling):
+        said = state(promise, seeded=True, scaling=scaling)
+        return any("range" in line for line in said["outside_guarantee"])
+
+    assert names_it(PROMISES[0], "subject")
+    assert not names_it(PROMISES[0], "public")
+    assert not names_it(SUBJECT, "subject")
+
+
+def test_the_statement_reads_the_steps_really_taken():
+    promise = PROMISES[0]
+    said = state(promise, 10, uses=1)
+    assert said["steps"] == 10
+    assert said["spent"]["window"] == said["spent_all_generators"] == promise.spent(10) < promise.epsilon / 4
+    assert said["spent"]["window"] <= said["cross_check"]["rdp_epsilon"] < promise.epsilon / 4
+
+
+def test_the_text_shows_what_others_say():
+    text = statement_text(state(PROMISES[0]))
+    check = state(PROMISES[0])["cross_check"]
+    assert f"```text\n{check['tensorflow_privacy']}```" in text
+    sentences = " ".join(text.split())
+    assert f"says epsilon {check['rdp_epsilon']:.3g} for a window" in sentences
+    assert "over 432 examples" in sentences and "at most 72 examples per user" in sentences
+    assert "clipped by fused" in sentences and "windows of a drawn subject" not in sentences
+
+
+def test_the_text_for_a_subject_names_the_most_windows_of_a_step():
+    said = state(replace(SUBJECT, windows_per_subject=7, engine="tensorflow_privacy"))
+    sentences = " ".join(statement_text(said).split())
+    assert "at most 7 windows of a drawn subject, clipped by tensorflow_privacy" in sentences
+    assert "at most 1 examples per user" in sentences  # a person is one unit here
+
+
+def test_the_text_without_a_guarantee_says_nothing_else():
+    for said in (state(INFINITE), state(PROMISES[0], seeded=True)):
+        text = statement_text(said)
+        assert text.startswith("**No privacy guarantee**") and "tensorflow" not in text
+
+
+def test_a_statement_of_a_release_speaks_of_no_steps():
+    said = state(Promise(epsilon=1.0, release_share=1.0), steps=0)
+    assert said["private"] and said["steps"] == 0 and said["release_share"] == 1
+    assert said["spent"]["window"] <= 1 <= said["cross_check"]["rdp_epsilon"]
+    assert said["cross_check"]["tensorflow_privacy"] is None
+    text = statement_text(said)
+    assert "one release of clipped vectors" in text and "DP-SGD" not in text
+
+
+def test_a_large_delta_is_named_and_a_usual_one_is_not():
+    """At a tenth of one over the number of units lies what the field takes for the most."""
+    usual, large = (statement_text(state(PROMISES[0], n_units=n)) for n in (1000, 1100))
+    assert "Delta is large" not in usual
+    assert "**Delta is large**: 0.11 of one over the number of units" in " ".join(large.split())
+
+
+def test_the_text_says_what_was_released_before():
+    so_far = {"file": "ledger.jsonl", "trainings": 32, "not_private": 2, "window": 12.345}
+    text = " ".join(statement_text(state_so_far(so_far)).split())
+    assert "32 trainings under a promise have seen one person's data: together epsilon 12.3 for a window, were" in text
+    assert "2 more had no guarantee at all. (From the ledger, `ledger.jsonl`.)" in text
+    assert "so far" not in statement_text(state(PROMISES[0]))
+
+
+def state_so_far(so_far):
+    return state(PROMISES[0]) | {"spent_so_far": so_far}

@@ -1,0 +1,212 @@
+"""What is said about a promise that was kept: data, text, what lies outside of it."""
+
+import math
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from dp_accounting.rdp import RdpAccountant
+
+from wearsynth.privacy import UNITS, Promise, compose
+
+LARGE_DELTA = 0.1  # of one over the number of units
+
+OUTSIDE_GUARANTEE = (
+    "how many windows and subjects there are, and how many windows a subject has, count as public",
+    "a window or an event is one of the 1 Hz table, an event left out takes the windows over it along; the table's "
+    "resampling and heart rate reach over more of the recording, which only the reading for a subject covers",
+    "the settings (steps, sampling, clipping, network, release) were chosen beforehand on simulated people and on "
+    "WESAD's S2-S6, and so was how far real people are expected to lie from simulated ones",
+    "the share of stress is the protocol's nominal one, or what the user says: whoever reads it off the recordings "
+    "publishes that number",
+    "whether a recording or a run is refused depends on the data: on missing values, dead signals, a person without a "
+    "window of one class",
+    "digests of the recordings (SHA-256) stand in metrics.json, in notebook 1 and in the ledger: they confirm who "
+    "guesses a whole recording",
+    "generators start from simulated people, for whom nobody was measured, but whoever wrote the simulation had seen "
+    "some of WESAD's recordings",
+    "the tables, scores and figures that the notebooks and report.html show of the recordings are made without noise",
+    "one generator is covered, the one of everybody, and its windows; each that leaves somebody out is one more use of "
+    "the others' data, and so is every other run on the same recordings",
+    "Gaussian noise is drawn in floating point (Mironov 2012): the guarantee is that of the real-valued mechanism",
+)
+SUBJECT_RANGE_OUTSIDE = (
+    "scaling='subject' reads each person's own range: under unit='window' it is outside the guarantee"
+)
+
+
+def statement(
+    promise: Promise,
+    steps: int,
+    *,
+    seeded: bool,
+    uses: int,
+    scaling: str,
+    n_units: int,
+    windows_per_second: int,
+    most_windows_per_subject: int,
+    cross_checked: bool = True,
+    so_far: dict[str, Any] | None = None,
+) -> dict:
+    """Says what was promised and what was spent.
+
+    Args:
+        promise: what was promised.
+        steps: steps really taken by the discriminator.
+        seeded: whether the noise came from a seed, which protects nobody.
+        uses: how many generators of this run saw one and the same unit, at most.
+        scaling: 'subject' or 'public', as in `windows.py`.
+        n_units: how many units there are.
+        windows_per_second: most windows that share one second of signal.
+        most_windows_per_subject: most windows that one subject has.
+        cross_checked: whether other accountants have their say; that takes seconds.
+        so_far: what is known of other releases of the same people, from `Ledger.spent`; none of simulated ones.
+
+    Returns:
+        The record `privacy` of metrics.json.
+    """
+    private = promise.private and not seeded
+    outside = list(OUTSIDE_GUARANTEE)
+    if scaling == "subject" and promise.unit == "window":
+        outside.append(SUBJECT_RANGE_OUTSIDE)
+    most_units_per_subject = most_windows_per_subject if promise.unit == "window" else 1
+    return {
+        "private": private,
+        "unit": promise.unit,
+        "neighbours": f"data sets that differ by adding or removing one {promise.unit}; its place stays, and counts",
+        "epsilon": promise.epsilon,
+        "delta": promise.delta,
+        "noise_multiplier": promise.noise_multiplier,
+        "clip_norm": promise.clip_norm,
+        "sampling_probability": promise.sampling_probability,
+        "windows_per_subject": promise.windows_per_subject,
+        "steps": steps,
+        "engine": promise.engine,
+        "release_share": promise.release_share,
+        "release_noise_multiplier": promise.release_noise_multiplier,
+        "accountant": f"PLD, dp-accounting {version('dp-accounting')}",
+        "noise_source": "seeded" if seeded else "operating system's entropy, no seed recorded",
+        "spent": promise.readings(steps, windows_per_second, most_windows_per_subject),
+        "spent_all_generators": compose([(promise, steps)] * uses, promise.delta),
+        "spent_so_far": so_far,
+        "delta_times_units": promise.delta * n_units,
+        "cross_check": cross_check(promise, steps, n_units, most_units_per_subject)
+        if private and cross_checked
+        else None,
+        "outside_guarantee": outside,
+    }
+
+
+def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subject: int) -> dict:
+    """Lets others say what the same run has spent for one unit: Renyi's accountant and tensorflow-privacy.
+
+    The latter knows of no release: it speaks of the steps alone, and not at all where there are none.
+    tensorflow-privacy knows examples, batches and epochs. Told of units, of the expected number that a step draws, and
+    of how often each is expected to be drawn, it comes by the same sampling probability and steps; it rounds steps
+    upwards, which floating point may turn into one step too many.
+
+    Args:
+        promise: what was promised; private.
+        steps: steps really taken.
+        n_units: how many units there are.
+        most_units_per_subject: most units of one subject.
+
+    Returns:
+        'rdp_epsilon', at the promise's delta, and 'tensorflow_privacy', the text of its privacy statement.
+    """
+    # Here and not above: it takes TensorFlow along, and a promise is also checked where nothing is trained.
+    from tensorflow_privacy import compute_dp_sgd_privacy_statement
+
+    spent = RdpAccountant().compose(promise.event(promise.noise_multiplier, steps)).get_epsilon(promise.delta)
+    if steps == 0:
+        return {"rdp_epsilon": float(spent), "tensorflow_privacy": None}
+    with np.errstate(invalid="ignore"):  # inf - inf on its way to an infinite epsilon for a person
+        text = compute_dp_sgd_privacy_statement(
+            number_of_examples=n_units,
+            batch_size=promise.sampling_probability * n_units,
+            num_epochs=promise.sampling_probability * steps,
+            noise_multiplier=promise.noise_multiplier,
+            delta=promise.delta,
+            used_microbatching=False,  # each unit is clipped on its own
+            max_examples_per_user=most_units_per_subject,
+        )
+    return {"rdp_epsilon": float(spent), "tensorflow_privacy": text}
+
+
+def statement_text(privacy: dict[str, Any]) -> str:
+    """Puts the privacy statement of metrics.json into sentences, in Markdown."""
+    if not privacy["private"]:
+        why = "epsilon is infinite" if privacy["epsilon"] in ("inf", math.inf) else "its noise came from a seed"
+        return f"**No privacy guarantee**: {why}. These windows may give away the people they were learned from."
+    unit, delta, spent = privacy["unit"], privacy["delta"], privacy["spent"]
+    outside = "\n".join(f"- {item}" for item in privacy["outside_guarantee"])
+    most = f", at most {privacy['windows_per_subject']} windows of a drawn subject" if unit == "subject" else ""
+    kept = []
+    if privacy["release_share"]:
+        kept.append(
+            f"one release of clipped vectors, a {unit} each, with noise multiplier "
+            f"{privacy['release_noise_multiplier']:.4g} (by itself {privacy['release_share']:.0%} of epsilon)"
+        )
+    if privacy["steps"]:
+        kept.append(
+            f"{privacy['steps']} steps of DP-SGD with noise multiplier {privacy['noise_multiplier']:.4g}, clip norm "
+            f"{privacy['clip_norm']:g} and Poisson sampling at {privacy['sampling_probability']:g}{most}, clipped by "
+            f"{privacy['engine']}"
+        )
+    return f"""**({spent[unit]:.3g}, {delta:g})-differentially private for one {unit}**;
+neighbours are {privacy["neighbours"]}.
+
+| reading, at delta {delta:g} | epsilon at most |
+|---|---|
+| a window | {spent["window"]:.3g} |
+| an event (one second of the 1 Hz table) | {spent["event"]:.3g} |
+| a subject (all of a person's windows) | {spent["subject"]:.3g} |
+| a {unit}, should all generators of this run be shared | {privacy["spent_all_generators"]:.3g} |
+{_large_delta(privacy)}{_so_far(privacy)}
+Kept by {" and by ".join(kept)}; accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
+{_cross_check(privacy)}
+Outside the guarantee:
+
+{outside}
+"""
+
+
+def _large_delta(privacy: dict[str, Any]) -> str:
+    share = privacy["delta_times_units"]
+    if share <= LARGE_DELTA:
+        return ""
+    return f"""
+**Delta is large**: {share:.2f} of one over the number of units, where {LARGE_DELTA:g} is the most that is usual. A
+mechanism that publishes one {privacy["unit"]} in {1 / privacy["delta"]:,.0f} as it is would keep such a promise.
+"""
+
+
+def _so_far(privacy: dict[str, Any]) -> str:
+    said = privacy["spent_so_far"]
+    if said is None:
+        return ""
+    epsilons = [f"epsilon {said[unit]:.3g} for a {unit}" for unit in UNITS if unit in said]
+    together = f": together {' and '.join(epsilons)}, were all of them shared" if epsilons else ""
+    without = f" {said['not_private']} more had no guarantee at all." if said["not_private"] else ""
+    return f"""
+**On these recordings so far**, this run included, {said["trainings"]} trainings under a promise have seen one person's
+data{together}.{without} (From the ledger, `{said["file"]}`.)
+"""
+
+
+def _cross_check(privacy: dict[str, Any]) -> str:
+    said, unit = privacy["cross_check"], privacy["unit"]
+    if said is None:
+        return ""
+    text = f"""
+The same reckoned by others: Renyi's accountant (RDP), another upper bound, says epsilon {said["rdp_epsilon"]:.3g} for a
+{unit}.
+"""
+    if said["tensorflow_privacy"] is None:
+        return text
+    return f"""{text}tensorflow-privacy knows of no release and speaks of the steps alone. For it, a {unit} is an
+*example* and a person a *user*; its lines for Poisson sampling are the ones that hold here, as units were drawn so.
+
+```text
+{said["tensorflow_privacy"]}```
+"""
