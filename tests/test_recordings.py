@@ -27,7 +27,8 @@ from wearsynth.recordings import (
 )
 from wearsynth.simulation import simulate_recording, write_cohort
 
-WESAD = Path(__file__).parents[1].parent / "shared" / "wesad"
+ROOT = Path(__file__).parents[1]
+WESAD = ROOT.parent / "shared" / "wesad"
 needs_wesad = pytest.mark.skipif(not WESAD.is_dir(), reason="the real recordings are not there (../shared/wesad)")
 
 SECONDS = 91  # odd: a real spectrum of odd length has no Nyquist bin to treat apart
@@ -102,7 +103,7 @@ def assert_same(first, second):
 # Reading
 
 
-@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("protocol", range(6))
 def test_reads_what_python_3_pickles(tmp_path, protocol):
     read = read_recording(write(tmp_path, pickle.dumps(content(recording()), protocol)))
     assert_same(read, recording())
@@ -184,12 +185,10 @@ def test_damaged_files_are_refused(tmp_path):
         assert "cannot be read as a pickle" in refusal(write(tmp_path, data[:length]))
     assert "cannot be read as a pickle" in refusal(write(tmp_path, b"PK\x03\x04 not a pickle at all"))
     assert "cannot be read as a pickle" in refusal(tmp_path / "S3.pkl")  # no such file
-    assert "has no 'subject'" in refusal(write(tmp_path, pickle.dumps([1, 2])))
+    assert "holds a list: expected signal/wrist and label" in refusal(write(tmp_path, pickle.dumps([1, 2])))
 
 
-@pytest.mark.parametrize(
-    "name", ["subject", "label", "signal", "signal/wrist", "signal/wrist/ACC", "signal/wrist/TEMP"]
-)
+@pytest.mark.parametrize("name", ["label", "signal", "signal/wrist", "signal/wrist/ACC", "signal/wrist/TEMP"])
 def test_missing_key_is_named(tmp_path, name):
     *path, last = name.split("/")
     data = inner = content(recording())
@@ -209,12 +208,241 @@ def test_missing_key_is_named(tmp_path, name):
         ({"acc": np.zeros((SECONDS * 32, 2))}, "ACC has shape (2912, 2): expected (n, 3)"),
         ({"bvp": np.zeros((SECONDS * 64, 2))}, "BVP has shape (5824, 1, 2): expected (n, 1)"),
         ({"eda": np.ones(60 * 4)}, "EDA lasts 60.0 s at 4 Hz but label 91.0 s"),
-        ({"temp": np.r_[np.ones(SECONDS * 4 - 2), np.nan, np.inf]}, "TEMP has 2 values that are not finite"),
+        ({"temp": np.r_[np.ones(SECONDS * 2 - 2), np.full(SECONDS * 2 + 2, np.nan)]}, "TEMP is missing in 51%"),
         ({"bvp": np.zeros(SECONDS * 64)}, "BVP never changes"),
     ],
 )
 def test_incomplete_recordings_are_refused(tmp_path, changes, message):
     assert message in refusal(write(tmp_path, content(replace(recording(), **changes))))
+
+
+SMALL_AND_HOSTILE = {
+    "a key of nested tuples": b"\x80\x02}(K\x01\x85" + b"2\x86" * 60 + b"K\x01u.",
+    "a key of memoised tuples": b"\x80\x02}(K\x01\x85"
+    + b"".join(b"q%ch%c\x86" % (level, level) for level in range(60))
+    + b"K\x01u.",
+    "a dict of such keys": b"(K\x01\x85q\x00h\x00\x86q\x01h\x01\x86K\x02d.",
+    "a memo of 2e8 places": b"\x80\x02}r" + struct.pack("<I", 200_000_000) + b".",
+    "a string of 2 GB": b"\x80\x02T" + struct.pack("<i", 2**31 - 1) + b"x.",
+    "bytes of 2 ** 62": b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.",
+    "a frame of 2 ** 62": b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"}.",
+    "a number of 5,000 digits": b"I" + b"9" * 5000 + b"\n.",
+    "a million lists in one another": b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".",
+    "nothing but a mark": b"(.",
+    "no end": b"\x80\x02}",
+    "a set": b"\x80\x04\x8f(K\x01\x90.",
+}
+
+
+@pytest.mark.parametrize("data", SMALL_AND_HOSTILE.values(), ids=SMALL_AND_HOSTILE)
+def test_a_small_file_takes_neither_time_nor_memory(tmp_path, data):
+    """In a process of its own, which may take a second of the processor and 300 MB beside what it starts with."""
+    program = (
+        "import resource, sys, time\n"
+        "from wearsynth.recordings import RecordingError, read_recording\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before, start = peak(), time.process_time()\n"
+        "try:\n"
+        "    read_recording(sys.argv[1])\n"
+        "except RecordingError as error:\n"
+        "    assert len(str(error)) < 400 and chr(10) not in str(error)\n"
+        "    print(time.process_time() - start, (peak() - before) / 1e3)\n"
+    )
+    command = [sys.executable, "-c", program, write(tmp_path, data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
+    seconds, megabytes = map(float, done.stdout.split())
+    assert seconds < 2 and megabytes < 300  # twice what is wanted: the machine may be slow
+
+
+@pytest.mark.parametrize(
+    "subject", [4, "4", "S4", "S04", None, "patient 7", ["S5"], 10**5000, "x" * 10**7], ids=range(9)
+)
+def test_the_folders_name_counts(tmp_path, subject):
+    """What stands in the file is compared where it can be; a number of 5,000 digits can be, and is another one."""
+    data = content(recording()) | {"subject": subject}
+    path = tmp_path / "S4.pkl"
+    path.write_bytes(pickle.dumps(data))
+    if isinstance(subject, int) and subject != 4:
+        assert "holds subject a int: expected 'S4'" in refusal(path)
+    else:
+        assert read_recording(path).subject == "S4"
+
+
+@pytest.mark.parametrize("subject", [5, "5", "S5", "S05"])
+def test_another_persons_recording_is_refused(tmp_path, subject):
+    path = tmp_path / "S4.pkl"
+    path.write_bytes(pickle.dumps(content(recording()) | {"subject": subject}))
+    assert f"holds subject {subject!r}: expected 'S4'" in refusal(path)
+
+
+def changed(name, function):
+    """A recording's content with one wrist signal changed, in the units of the file."""
+    data = content(recording())
+    data["signal"]["wrist"][name] = function(np.array(data["signal"]["wrist"][name], float))
+    return data
+
+
+def standing(values):
+    values[len(values) // 5 :] = values[0]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "message"),
+    [
+        ("ACC", lambda acc: acc / 64, "the norm of ACC has a median of 0.01.*in g: times 64"),
+        ("ACC", lambda acc: acc / 64 * 9.80665, "the norm of ACC has a median of 0.1.*in m/s2: times 64 / 9.80665"),
+        ("ACC", lambda acc: acc * 1e300, "ACC reaches from"),
+        ("TEMP", lambda temp: temp * 9 / 5 + 32, "TEMP has a median of 9.*in degrees Fahrenheit"),
+        ("TEMP", lambda temp: temp + 273.15, "TEMP reaches from 30.*in kelvin: t - 273.15"),
+        ("TEMP", lambda temp: temp - 25, "TEMP has a median of 9.*expected a wrist's 20 to 42 degrees Celsius"),
+        ("EDA", lambda eda: eda * 1e-6, "EDA is at most 2.*in siemens, times 1e6"),
+        ("EDA", lambda eda: eda * 1e3, "EDA reaches from.*in nanosiemens"),
+        ("EDA", lambda eda: eda * 0 + np.linspace(0, 1.7e308, len(eda))[:, None], "EDA reaches from 0 to 1.7e\\+308"),
+        ("EDA", standing, "EDA is dead, it stands still for [78]\\d% of the time"),
+        ("BVP", lambda bvp: bvp * 1e300, "BVP reaches from"),
+        ("BVP", lambda bvp: bvp * 0 + 5e-324 * (np.arange(len(bvp)) % 2)[:, None], "BVP never changes"),
+        ("TEMP", lambda temp: np.array(36.5), "TEMP has shape \\(\\)"),
+    ],
+)
+def test_what_no_wrist_gives_is_refused_with_the_unit_that_fits(tmp_path, name, function, message, recwarn):
+    data = changed(name, function)
+    if name == "ACC":  # of 1 g, as on a wrist that rests
+        data["signal"]["wrist"]["ACC"] = function(np.tile([0.0, 0, 64], (SECONDS * 32, 1)) + (np.arange(3) % 2))
+    with pytest.raises(RecordingError, match=message):
+        read_recording(write(tmp_path, data))
+    assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
+
+
+def test_short_gaps_are_filled_and_long_ones_left_out(tmp_path):
+    """By hand: 4 s of a straight line, and 10 s without a label."""
+
+    def with_gaps(eda):
+        eda[4 * 10 : 4 * 14] = np.nan
+        eda[4 * 30 : 4 * 40] = np.inf
+        return eda
+
+    read = read_recording(write(tmp_path, changed("EDA", with_gaps)))
+    whole = recording()
+    left, right = whole.eda[39], whole.eda[56]
+    np.testing.assert_allclose(read.eda[40:56], left + (right - left) * np.arange(1, 17) / 17)
+    seconds = np.flatnonzero(read.label[::700] == 0)
+    assert seconds.tolist() == [*range(30, 40)]
+    assert read.repaired == {"filled": 4.0, "missing": 10.0, "off_wrist": 0.0, "stretched": 0.0}
+    table = one_hertz(read)
+    assert np.isfinite(table[list(SIGNALS)].to_numpy()).all() and table["label"].isna().sum() == 10
+
+
+def test_a_wristband_on_the_table_is_left_out(tmp_path):
+    """Room temperature, dry electrodes, no pulse, for 30 s; neither of the neighbours may feel the step."""
+    data = content(recording())
+    for name, rate, value in (("TEMP", 4, 22.0), ("EDA", 4, 0.0), ("BVP", 64, 0.0), ("ACC", 32, (0, 0, 64))):
+        values = np.array(data["signal"]["wrist"][name], float)
+        values[20 * rate : 50 * rate] = value
+        data["signal"]["wrist"][name] = values
+    read = read_recording(write(tmp_path, data))
+    assert np.flatnonzero(read.label[::700] == 0).tolist() == [*range(20, 50)]
+    assert read.repaired["off_wrist"] == 30
+    assert abs(one_hertz(read)["TEMP"] - 34).max() < 2
+
+
+def test_cold_dry_or_still_alone_is_worn(tmp_path):
+    """Cold skin has a pulse and sweats; a dry one is warm; a sleeper does not move."""
+    cold = read_recording(write(tmp_path, changed("TEMP", lambda temp: temp - 10)))
+    dry = read_recording(write(tmp_path, changed("EDA", lambda eda: np.abs(eda) / 1000)))
+    still = changed("ACC", lambda acc: np.tile([0.0, 0, 64], (len(acc), 1)) + (np.arange(len(acc)) % 97 == 0)[:, None])
+    for read in (cold, dry, read_recording(write(tmp_path, still))):
+        assert read.repaired["off_wrist"] == 0
+
+
+def test_a_slow_clock_is_stretched(tmp_path):
+    """Against samples taken at the nearest of the label's times; one that is off by more is refused."""
+    long = recording(3600)
+    slow = replace(long, eda=long.eda[: int(len(long.eda) * 0.999)])
+    read = read_recording(write(tmp_path, content(slow)))
+    assert read.repaired["stretched"] == pytest.approx(3.75)
+    times = np.arange(3600 * 4) * (len(slow.eda) - 1) / (3600 * 4 - 1)
+    np.testing.assert_array_equal(read.eda, slow.eda[np.round(times).astype(int)])
+    with pytest.raises(RecordingError, match="EDA lasts 3582.0 s .* expected the same within 7.2 s; check the rates"):
+        read_recording(write(tmp_path, content(replace(long, eda=long.eda[: int(len(long.eda) * 0.995)]))))
+
+
+def test_the_digest_is_of_the_measurement(tmp_path):
+    first, again = (read_recording(write(tmp_path, pickle.dumps(content(recording()), number))) for number in (2, 4))
+    assert first.digest == again.digest != replace(first, eda=first.eda + 1e-9).digest
+
+
+def write_people(tmp_path, recordings):
+    for name, data in recordings.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.pkl").write_bytes(pickle.dumps(data | {"subject": name}))
+    return tmp_path
+
+
+def person(seed, label=None):
+    """A recording of 130 s, half of it stress."""
+    label = np.repeat([1, 2], 65) if label is None else label
+    rec = recording(130, label)
+    return content(replace(rec, eda=rec.eda + seed))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            np.repeat([0, 1], 65),
+            "S3.pkl: has no 60 s of stress in a row .* its label holds 0, 1: give labels as WESAD does",
+        ),
+        (np.zeros(130, int), "has no 60 s of stress"),
+        (np.full(130, 2), "has no 60 s of baseline or amusement"),
+        (np.tile([1, 2], 65), "has no 60 s of stress in a row"),
+    ],
+)
+def test_a_person_without_both_classes_is_named(tmp_path, labels, message):
+    with pytest.raises(RecordingError, match=message):
+        read_table(write_people(tmp_path, {"S2": person(0), "S3": person(1, labels)}))
+
+
+def test_one_person_under_two_names_is_refused(tmp_path):
+    with pytest.raises(RecordingError, match="S7.pkl: is the recording of S2 once more; leave one out"):
+        read_table(write_people(tmp_path, {"S2": person(0), "S3": person(1), "S7": person(0)}))
+
+
+def test_quality_says_what_was_read(tmp_path):
+    reading = read_table(write_people(tmp_path, {"S2": person(0)}))
+    row = reading.quality.loc["S2"]
+    assert (row["baseline, min"], row["stress, min"], row["transient, min"]) == (1.1, 1.1, 0)
+    assert (row[["filled, s", "missing, s", "off_wrist, s", "stretched, s"]] == 0).all()
+    assert row["digest"] == read_recording(tmp_path / "S2" / "S2.pkl").digest
+
+
+def test_one_number_is_one_person(tmp_path):
+    for name in ("S2", "S02"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.pkl").touch()
+    with pytest.raises(RecordingError, match="there are two recordings of number 2; leave one out"):
+        find_recordings(tmp_path)
+
+
+def test_digits_of_other_scripts_are_no_numbers(tmp_path):
+    (tmp_path / "S\u0662").mkdir()
+    (tmp_path / "S\u0662" / "S\u0662.pkl").touch()
+    with pytest.raises(RecordingError, match="no recording in it"):
+        find_recordings(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "dangling link", "device"])
+def test_only_regular_files_are_read(tmp_path, kind):
+    path = tmp_path / "S2" / "S2.pkl"
+    path.parent.mkdir()
+    {
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "dangling link": lambda: path.symlink_to(tmp_path / "nowhere"),
+        "device": lambda: path.symlink_to("/dev/zero"),
+    }[kind]()
+    with pytest.raises(RecordingError, match="S2.pkl: is no regular file"):
+        find_recordings(tmp_path)
 
 
 def test_recordings_are_found_in_order_of_number(tmp_path):
@@ -236,7 +464,7 @@ def test_folder_without_recordings_is_refused(tmp_path):
 def test_table_of_a_folder_is_that_of_its_recordings(tmp_path, capsys):
     paths = write_cohort(tmp_path, n_subjects=2)
     expected = pd.concat([one_hertz(read_recording(path)) for path in paths], ignore_index=True)
-    pd.testing.assert_frame_equal(read_table(tmp_path), expected)
+    pd.testing.assert_frame_equal(read_table(tmp_path).table, expected)
     assert capsys.readouterr().err == ""  # no progress for what takes no time
 
 
@@ -345,7 +573,7 @@ def test_heart_rate_of_simulated_people():
 
 
 def test_saved_table_keeps_each_person_s_range(tmp_path):
-    table = read_table(write_cohort(tmp_path, n_subjects=2)[0].parents[1])
+    table = read_table(write_cohort(tmp_path, n_subjects=2)[0].parents[1]).table
     table["TEMP"] = 34 + (table.TEMP - table.TEMP.mean()) / 10  # few people's temperature moves less
     save_table(table, tmp_path / "new" / "table.csv")
     loaded = load_table(tmp_path / "new" / "table.csv")
@@ -381,6 +609,27 @@ def test_killed_while_saving_leaves_the_old_table(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save_table(one_hertz(recording()), path)
     assert path.read_bytes() == before
+
+
+def test_a_damaged_table_is_refused_or_whole(tmp_path):
+    """Cut anywhere, or with a character replaced: one short line, or a table with finite values."""
+    path = tmp_path / "table.csv"
+    save_table(one_hertz(recording()), path)
+    text = path.read_bytes()
+    rng = np.random.default_rng(0)
+    damaged = [text[:length] for length in rng.integers(0, len(text), 60)]
+    for position in rng.integers(0, len(text), 200):
+        damaged.append(text[:position] + bytes(rng.integers(0, 256, 1).astype(np.uint8)) + text[position + 1 :])
+    damaged += [text.replace(b"baseline", b"stress\xff"), text.decode().encode("utf-16"), text.replace(b"S2", b"")]
+    refused = 0
+    for content_ in damaged:
+        path.write_bytes(content_)
+        try:
+            assert np.isfinite(load_table(path)[list(SIGNALS)].to_numpy()).all()
+        except RecordingError as error:
+            refused += 1
+            assert len(str(error)) < 300 + len(str(path)) and "\n" not in str(error)
+    assert refused > 60
 
 
 def test_what_is_no_table_is_refused(tmp_path):
