@@ -66,4 +66,6 @@ else
     "${pip[@]}" install --disable-pip-version-check --no-input --require-hashes -r "$lock" \
         2> >(grep -v '^WARNING: Location .* is ignored' >&2) | progress
 fi
+# Notebooks find the package from any folder.
+pwd > "$("$venv"/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/wearsynth.pth"
 touch "$venv"/.installed

@@ -1,7 +1,9 @@
 """Protocols: what is trained on what, and that no way leads from the held-out person into what is tested on it."""
 
+import pickle
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -244,6 +246,36 @@ def test_only_the_same_work_counts_as_finished(folds, trainings, monkeypatch, tm
     assert new(folds=replace(folds, real=replace(folds.real, labels=labels))) == 2
     monkeypatch.setattr(protocols, "fingerprint", lambda *parts: "another package")
     assert (new(), new()) == (2, 0)
+
+
+def test_what_is_kept_is_numbers_and_what_is_damaged_is_done_again(folds, trainings, tmp_path):
+    """No pickle that a folder from elsewhere could hold is read; half a file, or another's, is no finished piece."""
+
+    def new():
+        before = len(trainings)
+        table = cross_validate(["logistic_regression"], ["trtr"], folds, [0], 1, tmp_path)
+        return len(trainings) - before, table
+
+    (n, first), files = new(), sorted(tmp_path.rglob("*"))
+    assert n == 2 and len(files) == 2 and {path.suffix for path in files} == {".npz"}
+    whole = [path.read_bytes() for path in files]
+    for damaged in (b"", whole[0][:50], whole[0][:-30], pickle.dumps(Marker(tmp_path / "marker"))):
+        files[0].write_bytes(damaged)
+        n, again = new()
+        assert n == 1 and again.equals(first) and files[0].read_bytes() == whole[0]
+    np.savez(files[0], np.zeros(3))
+    assert new()[0] == 1
+    assert not (tmp_path / "marker").exists()
+
+
+class Marker:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
 
 
 def test_a_users_changed_detector_is_trained_again(folds, trainings, monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ those of a generator; both are scaled to [0, 1].
 import itertools
 import math
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ from wearsynth.runs import EVERYONE
 from wearsynth.scores import THRESHOLD, bootstrap_interval, score_table
 from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows
 
+matplotlib.rcdefaults()  # whatever the user has set for pictures of their own, as usetex, which takes LaTeX
 WIDTH = 11.0  # inches, a notebook's
 KINDS = ("simulated", "real")
 UNITS = dict(zip(EXTENDED, ("a.u.", "µS", "g", "g", "g", "°C", "beats/min", "a.u.", "g")))

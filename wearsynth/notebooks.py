@@ -44,6 +44,7 @@ class _OwnInterpreter(KernelSpecManager):
 @contextmanager
 def one_kernel() -> Iterator[AsyncKernelManager]:
     """Gives the kernel of a run, not yet started: one process for all notebooks, as their imports take long."""
+    os.environ.pop("PYTHONOPTIMIZE", None)  # tensorflow-privacy cannot be imported without its docstrings
     sockets = _short_folder()
     with tempfile.TemporaryDirectory() as folder:
         # Sockets that only this user can reach, instead of TCP ports; each run's own, or another's kernel may answer.

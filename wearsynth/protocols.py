@@ -205,7 +205,8 @@ def cross_validate(
         for training in trainings
     )
     results = one_core_each(_predict_once, arguments, len(trainings), "detector")
-    tables = [_predictions(training, tests(training), found) for training, found in zip(trainings, results)]
+    # Results first: what makes them counts the last one when it is asked for one more.
+    tables = [_predictions(training, tests(training), found) for found, training in zip(results, trainings)]
     return pd.concat(tables, ignore_index=True)
 
 

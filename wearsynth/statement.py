@@ -1,5 +1,6 @@
 """What is said about a promise that was kept: data, text, what lies outside of it."""
 
+import logging
 import math
 from importlib.metadata import version
 from typing import Any
@@ -117,6 +118,8 @@ def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subje
     # Here and not above: it takes TensorFlow along, and a promise is also checked where nothing is trained.
     from tensorflow_privacy import compute_dp_sgd_privacy_statement
 
+    # It says in red that its best order is its least: a looser bound, and no reason to worry.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     spent = RdpAccountant().compose(promise.event(promise.noise_multiplier, steps)).get_epsilon(promise.delta)
     if steps == 0:
         return {"rdp_epsilon": float(spent), "tensorflow_privacy": None}
