@@ -670,7 +670,7 @@ def load_table(path: str | Path) -> pd.DataFrame:
             raise ValueError("it is empty, or values are missing or infinite")
         if not table["condition"].isin(CONDITIONS.values()).all() or not table["label"].dropna().isin((0, 1)).all():
             raise ValueError("a condition or a label is none that there is")
-    except (OSError, ValueError, OverflowError, MemoryError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         reason = shown(" ".join(str(error).split()))
         raise RecordingError(f"{path}: cannot be read as a 1 Hz table ({reason}); run 01-Data.ipynb") from None
     return table

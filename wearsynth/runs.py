@@ -276,7 +276,7 @@ class RunFolder:
         """Whether a notebook was executed to its end, and depended on exactly what `key` stands for."""
         try:
             return json.loads(self._mark(notebook).read_text(encoding="utf-8"))["key"] == key
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return False
 
     def mark_finished(self, notebook: str, key: str) -> None:

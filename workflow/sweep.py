@@ -150,7 +150,7 @@ def _read(grid: Path) -> dict[str, Any]:
     """Reads the YAML file, every value as text: YAML itself would take 1e-5 for a text and 010 for an 8."""
     try:
         content = yaml.load(grid.read_text(encoding="utf-8"), yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise BadInput(" ".join(str(error).split())) from None
     if not isinstance(content, dict) or not isinstance(content.get("grid"), list) or not content["grid"]:
         raise BadInput("expected `grid:` and a list of blocks of parameters under it; see workflow/grids")
