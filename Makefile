@@ -5,7 +5,7 @@ ARGS ?=
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run sweep test test-slurm lint audit bench bench-peers limits images notebooks lock clean
+.PHONY: help run sweep test test-slurm lint audit reliability bench bench-peers limits images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -58,6 +58,12 @@ bench-peers: .venv/.installed .venv-peers/.installed  ## measure the same step w
 
 images: run  ## remake the pictures of the README from the simulated run
 	cp $(addprefix runs/simulated-default/figures/,example_windows.png scores_by_subject.png) images/
+
+reliability: .venv/.installed .venv-sweep/.installed  ## damage inputs, kill runs, fill disks, mark a person: about an hour, as root
+	$(PYTHON) -m reliability.fuzz
+	$(PYTHON) -m reliability.marked_person
+	$(PYTHON) -m reliability.full_disk
+	$(PYTHON) -m reliability.kills
 
 notebooks: .venv/.installed  ## open the notebooks in JupyterLab
 	$(PYTHON) -m jupyterlab $(ARGS)

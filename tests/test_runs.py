@@ -130,7 +130,7 @@ def test_damaged_metrics_are_named(tmp_path, content):
 def test_a_kind_of_recordings_that_there_is_not_is_refused(tmp_path, kind):
     folder = RunFolder(tmp_path)
     begin_with(folder, kind=kind)
-    with pytest.raises(StaleFileError, match="run 01-Data again"):
+    with pytest.raises(StaleFileError, match="run 01-Data"):
         _ = folder.kind
 
 

@@ -102,7 +102,7 @@ class RunFolder:
     @property
     def kind(self) -> str:
         """'simulated' or 'real': what every table and figure has to say it was made from."""
-        kind = self._of("run", "recordings", "01-Data").get("kind")
+        kind = self._of("01-Data", "run", "recordings", "kind")
         if kind not in KINDS:
             raise StaleFileError(f"{self.metrics_file}: recordings of kind {str(kind)[:40]!r}; run 01-Data again")
         return kind
@@ -110,21 +110,19 @@ class RunFolder:
     @property
     def generator_origin(self) -> Origin:
         """The origin of the generators that 02-Model has trained, or is to train."""
-        model = self._of("model", None, "02-Model")
-        return self._origin("02-Model", model["key"], model["promise"])
+        return self._generators_origin("02-Model")
 
     @property
     def synthetic_origin(self) -> Origin:
         """The origin of the windows that 03-Generator draws from them."""
-        model = self._of("model", None, "02-Model")
-        return self._origin("03-Generator", model["key"], model["promise"])
+        return self._generators_origin("03-Generator")
 
     @property
     def ledger(self) -> Ledger | None:
         """The ledger of the people recorded; none for simulated ones, of whom nothing can be released."""
         if self.kind == "simulated":
             return None
-        return Ledger(ledger_path(), self._of("run", "recordings", "01-Data")["people"])
+        return Ledger(ledger_path(), self._of("01-Data", "run", "recordings", "people"))
 
     def generator_file(self, name: str) -> Path:
         """Where the generator `name` is kept: EVERYONE, or a held-out person."""
@@ -160,7 +158,7 @@ class RunFolder:
         Raises:
             StaleFileError: the table is not the one that 01-Data wrote here.
         """
-        if not self.table.exists() or fingerprint(self.table) != self._of("run", "recordings", "01-Data")["table"]:
+        if not self.table.exists() or fingerprint(self.table) != self._of("01-Data", "run", "recordings", "table"):
             raise StaleFileError(f"{self.table}: is not the table that 01-Data wrote here; run 01-Data again")
         settings = (signals, scaling, window_seconds, hop_seconds)
         key = fingerprint(self.table, *settings, stress_share, source_of("windows", "codecs"))
@@ -181,7 +179,7 @@ class RunFolder:
             StaleFileError: the section that comes first, 'run', is not there: somebody has removed the file.
         """
         if section != "run":
-            self._of("run", "recordings", "01-Data")
+            self._of("01-Data", "run", "recordings")
         metrics = self.metrics
         metrics[section] = metrics.get(section, {}) | numbers
         write_json(self.metrics_file, metrics)
@@ -303,19 +301,24 @@ class RunFolder:
     def _ended(self) -> list[str]:
         return self.metrics.get("run", {}).get("ended", [])
 
-    def _of(self, section: str, name: str | None, notebook: str) -> dict[str, Any]:
-        """A section of `metrics.json`, or what is called `name` in it."""
-        content = self.metrics.get(section)
-        content = content.get(name) if content and name else content
+    def _of(self, notebook: str, *names: str) -> Any:
+        """What stands under these names in `metrics.json`; the notebook is the one that writes it."""
+        content = self.metrics
+        for name in names:
+            content = content.get(name) if isinstance(content, dict) else None
         if not content:
-            raise StaleFileError(f"{self.metrics_file}: tells nothing of {name or section}; run {notebook} first")
+            raise StaleFileError(f"{self.metrics_file}: tells nothing of {' '.join(names)}; run {notebook}")
         return content
 
     def _origin(self, made_by: str, key: str, promise: str = "") -> Origin:
-        return Origin(made_by, self.kind, self._of("run", "recordings", "01-Data")["sha256"], key, promise)
+        return Origin(made_by, self.kind, self._of("01-Data", "run", "recordings", "sha256"), key, promise)
+
+    def _generators_origin(self, made_by: str) -> Origin:
+        key, promise = (self._of("02-Model", "model", name) for name in ("key", "promise"))
+        return self._origin(made_by, key, promise)
 
     def _windows_origin(self) -> Origin:
-        return self._origin("02-Model", self._of("windows", "key", "02-Model"))
+        return self._origin("02-Model", self._of("02-Model", "windows", "key"))
 
 
 def _take_files(folder: Path, target: Path, pattern: str) -> None:
