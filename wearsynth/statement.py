@@ -179,7 +179,7 @@ def _large_delta(privacy: dict[str, Any]) -> str:
     if share <= LARGE_DELTA:
         return ""
     return f"""
-**Delta is large**: {share:.2f} of one over the number of units, where {LARGE_DELTA:g} is the most that is usual. A
+**Delta is large**: {share:.3g} of one over the number of units, where {LARGE_DELTA:g} is the most that is usual. A
 mechanism that publishes one {privacy["unit"]} in {1 / privacy["delta"]:,.0f} as it is would keep such a promise.
 """
 
