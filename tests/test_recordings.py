@@ -333,11 +333,13 @@ def test_short_gaps_are_filled_and_long_ones_left_out(tmp_path):
     assert np.isfinite(table[list(SIGNALS)].to_numpy()).all() and table["label"].isna().sum() == 10
 
 
-def test_a_wristband_on_the_table_is_left_out(tmp_path):
+@pytest.mark.parametrize("longer", [0, 2])  # by so many seconds may signals go on after the label
+def test_a_wristband_on_the_table_is_left_out(tmp_path, longer):
     """Room temperature, dry electrodes, no pulse, for 30 s; neither of the neighbours may feel the step."""
     data = content(recording())
     for name, rate, value in (("TEMP", 4, 22.0), ("EDA", 4, 0.0), ("BVP", 64, 0.0), ("ACC", 32, (0, 0, 64))):
         values = np.array(data["signal"]["wrist"][name], float)
+        values = np.concatenate([values, values[: longer * rate]])
         values[20 * rate : 50 * rate] = value
         data["signal"]["wrist"][name] = values
     read = read_recording(write(tmp_path, data))

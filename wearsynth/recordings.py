@@ -327,8 +327,8 @@ def _recording(content, name):
     off_wrist = _off_wrist(wrist, len(left_out))
     repaired["off_wrist"] = float((off_wrist & ~left_out).sum())
     for signal, (rate, _) in WRIST.items():  # or resampling would smear the step to the table's temperature
-        within = np.repeat(off_wrist, rate)[: len(wrist[signal])]
-        wrist[signal] = _interpolated(wrist[signal], within)
+        second = np.minimum(np.arange(len(wrist[signal])) // rate, len(off_wrist) - 1)
+        wrist[signal] = _interpolated(wrist[signal], off_wrist[second])
     label = np.where(np.repeat(left_out | off_wrist, LABEL_RATE)[: len(label)], 0, label).astype(np.int8)
     return Recording(name, wrist["ACC"], wrist["BVP"], wrist["EDA"], wrist["TEMP"], label, repaired)
 
