@@ -78,7 +78,8 @@ def search(out: Path, patterns: np.ndarray, digest: str) -> pd.DataFrame:
     rows = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file() and path.stat().st_size):
         raw = path.read_bytes()
-        best = np.max([correlations(series, patterns) for series in series_of(path)], axis=0, initial=0.0)
+        each = [correlations(series, patterns) for series in series_of(path)]
+        best = np.max(each, axis=0) if each else np.zeros(len(patterns))
         rows[str(path.relative_to(out))] = {
             "name": MARKED.encode() in raw,
             "digest": digest.encode() in raw,

@@ -1,5 +1,6 @@
 """How notebooks are executed: the kernel of a run, papermill, and what is said when one does not reach its end."""
 
+import errno
 import os
 import shutil
 import sys
@@ -89,6 +90,7 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], kernel: As
         NotebookError: a cell failed, or the kernel; tells which, and where to look.
         CheckError: its work is done, but the results are not what they must be.
         RecordingError: a recording was refused.
+        OSError: the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     settings = ["--IPKernelApp.log_level=CRITICAL"]  # failures arrive as exceptions
@@ -118,6 +120,8 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], kernel: As
         for known in (RecordingError, CheckError):
             if error.ename == known.__name__:
                 raise known(reason if known is RecordingError else f"{notebook.stem}: {reason}") from None
+        if f"[Errno {errno.ENOSPC}]" in reason:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target.parent)) from None
         where = f"{notebook.stem}, cell {error.exec_count}"
         raise NotebookError(f"{where}: {one_line(error.ename)}: {reason}; see {target}") from None
     except DeadKernelError:
