@@ -113,6 +113,7 @@ def test_tidying_leaves_everything_else(tmp_path):
         ("raise ValueError('two\\nlines ' + 'x' * 10**6)", NotebookError, "ValueError: two lines x{400,500}"),
         ("from wearsynth.recordings import RecordingError\nraise RecordingError('S2: no')", RecordingError, "^S2: no$"),
         ("from wearsynth.runs import CheckError\nraise CheckError('no')", CheckError, "^notebook: no$"),
+        ("raise OSError(28, 'No space left on device')", OSError, r"\[Errno 28\] No space left on device: .*"),
         (
             "import os\nos.kill(os.getpid(), 9)",
             NotebookError,
