@@ -32,15 +32,16 @@ def finished(tmp_path):
     folder = RunFolder(tmp_path / "finished")
     begin_with(folder)
     for name in NOTEBOOKS:
-        for path in (*folder._written[name], *map(folder._figure, folder.FIGURES[name])):
-            target = path if path.suffix else path / "file.txt"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(name)
+        written = [own / pattern.replace("*", "file") for own, pattern in folder._written[name]]
+        for path in (*written, *map(folder._figure, folder.FIGURES[name])):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
         for section in folder.SECTIONS[name][name == "01-Data" :]:
             folder.record(section, {"of": name})
         folder.finish(name, {})
         folder.mark_finished(name, "key")
-    for kept in (folder.generator_file("S2"), folder.detector_cache / "piece.npz"):
+    users_own = [folder.table.parent / "S2" / "S2.pkl", folder.synthetic / "notes.txt"]
+    for kept in (folder.generator_file("S2"), folder.detector_cache / "piece.npz", *users_own):
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text("kept")
     folder.report.write_text("report")
@@ -70,6 +71,7 @@ def test_what_a_notebook_and_those_that_build_on_it_wrote_goes_when_it_begins(fi
     assert not any(content.get("of") in stale for content in metrics.values())
     assert {*metrics.get("run", {}).get("ended", [])} == {*NOTEBOOKS} - stale
     assert {"data/generators/S2.npz", "data/detectors/cache/piece.npz"} <= files(finished)  # they say what they are
+    assert {"data/wesad/S2/S2.pkl", "data/syn/cgan/notes.txt"} <= files(finished)  # which are somebody's own
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS[1:])

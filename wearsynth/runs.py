@@ -48,7 +48,7 @@ class RunFolder:
     }
     SECTIONS = {  # of metrics.json
         "01-Data": ("run",),
-        "02-Model": ("model", "privacy"),
+        "02-Model": ("windows", "model", "privacy"),
         "03-Generator": ("synthetic",),
         "04-Evaluation": ("fidelity", "yardstick", "attacks"),
         "05-Stress_Detection": ("detection",),
@@ -69,14 +69,15 @@ class RunFolder:
         self.figures = self.path / "figures"
         self.report = self.path / "report.html"
         self.metrics_file = self.path / "metrics.json"
-        # What a notebook writes and does not keep for others. Generators and tested detectors stay: they say themselves
-        # what they were made from, and a generator that is trained again is one more release of the same people.
+        # What a notebook writes and does not keep for others, as folders and patterns: whatever else lies there is the
+        # user's. Generators and tested detectors stay: they say themselves what they were made from, and a generator
+        # that is trained again is one more release of the same people.
         self._written = {
-            "01-Data": (self.table.parent, self.simulated_recordings, self.training_windows.parent),
+            "01-Data": ((self.table.parent, self.table.name), (self.training_windows.parent, "*.npz")),
             "02-Model": (),
-            "03-Generator": (self.synthetic,),
+            "03-Generator": ((self.synthetic, "*.npz"), (self.synthetic, "synthetic_1hz.csv")),
             "04-Evaluation": (),
-            "05-Stress_Detection": (self.predictions,),
+            "05-Stress_Detection": ((self.detectors, self.predictions.name),),
         }
 
     @property
@@ -200,6 +201,11 @@ class RunFolder:
             raise StaleFileError(f"{self.path}: {needed} has not ended here, and {notebook} builds on it; run {needed}")
         stale = self.descendants(notebook)
         self.forget(*stale)
+        self.report.unlink(missing_ok=True)
+        for name in stale:
+            written = [path for folder, pattern in self._written[name] for path in folder.glob(pattern)]
+            for path in (*written, *map(self._figure, self.FIGURES[name])):
+                path.unlink(missing_ok=True)
         dropped = {section for name in stale for section in self.SECTIONS[name]}
         metrics = {name: content for name, content in self.metrics.items() if name not in dropped}
         if "run" in metrics:
@@ -208,10 +214,6 @@ class RunFolder:
             kept = {"recordings": run.get("recordings", {}), "seconds": seconds}
             metrics["run"] = kept | {"ended": [name for name in ended if name not in stale]}
         write_json(self.metrics_file, metrics)
-        self.report.unlink(missing_ok=True)
-        for name in stale:
-            for path in (*self._written[name], *map(self._figure, self.FIGURES[name])):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def finish(self, notebook: str, checks: dict[str, bool]) -> None:
         """Ends a notebook, after all that it writes is written.
@@ -260,10 +262,10 @@ class RunFolder:
         if not others:
             return
         last = others[-1]
-        for paths in last._written.values():
-            for path in paths:
-                target = self.path / path.relative_to(last.path)
-                _take_files(path, target, "**/*") if path.is_dir() else _take_file(path, target)
+        _take_files(last.simulated_recordings, self.simulated_recordings, "S*/S*.pkl")
+        for name in self.NOTEBOOKS:
+            for folder, pattern in last._written[name]:
+                _take_files(folder, self.path / folder.relative_to(last.path), pattern)
         _take_files(last.figures, self.figures, "*.png")
         _take_files(last._marks, self._marks, "*.json")
         for name in self.NOTEBOOKS:
