@@ -10,6 +10,7 @@ be shared must hold none of them. The table says what each file tells of a real 
 
 import os
 import pickle
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -81,7 +82,7 @@ def search(out: Path, patterns: np.ndarray, digest: str) -> pd.DataFrame:
         each = [correlations(series, patterns) for series in series_of(path)]
         best = np.max(each, axis=0) if each else np.zeros(len(patterns))
         rows[str(path.relative_to(out))] = {
-            "name": MARKED.encode() in raw,
+            "name": re.search(rf"\b{MARKED}\b", text_of(path)) is not None,
             "digest": digest.encode() in raw,
             # By chance the largest of all would be the mark's once in N_OTHERS + 1 times; it has to stand out as well.
             "pattern": bool(best[0] > 0.7 and best[0] > best[1:].max()),
@@ -89,6 +90,15 @@ def search(out: Path, patterns: np.ndarray, digest: str) -> pd.DataFrame:
             "of others": round(float(best[1:].max()), 2),
         }
     return pd.DataFrame(rows).T
+
+
+def text_of(path: Path) -> str:
+    """What can be read in a file: its text, or the texts among its arrays."""
+    if path.suffix == ".npz":
+        with np.load(path) as stored:
+            arrays = [stored[name] for name in stored.files]
+        return " ".join(str(text) for array in arrays if array.dtype.kind == "U" for text in np.unique(array))
+    return "" if path.suffix == ".png" else path.read_text(encoding="utf-8", errors="replace")
 
 
 def series_of(path: Path) -> list[np.ndarray]:
