@@ -20,6 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what follows takes a second, and nothing has begun: Ctrl-C just ends
+
 from wearsynth import windows
 from wearsynth.detector import choose_detectors, source_files
 from wearsynth.files import fingerprint, package_source
@@ -72,10 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
     """
     # A batch system's time limit: as Ctrl-C, so that no kernel is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # not where it is ignored, as in a shell's background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     out = Path("runs")
     try:
         options = parse(arguments)
-        out = (options.out or ROOT / "runs" / run_name(options)).resolve()
+        out = resolved(options.out or ROOT / "runs" / run_name(options))
         folder = run(options, out)
         if not options.prepare:
             print_results(folder)
@@ -102,7 +107,7 @@ def remedy(error: OSError) -> str:
     """What can be done about a file or folder that the system refuses."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "make room there, and the same command goes on from here"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
         return "choose another folder with --out"
     return "the same command goes on from here"
 
@@ -168,8 +173,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook's parameter"
     )
     options = parser.parse_args(arguments)
-    options.recordings = options.recordings and options.recordings.resolve()
+    options.recordings = options.recordings and resolved(options.recordings)
     return options
+
+
+def resolved(path: Path) -> Path:
+    """Returns a path in full; raises BadInput for one whose links lead round in a circle."""
+    try:
+        return path.resolve()
+    except RuntimeError:  # so Python says that, until 3.13
+        raise BadInput(f"{path}: a link that leads back to itself; give a folder") from None
 
 
 def read_value(name: str, text: str) -> tuple[str, Any]:
@@ -221,7 +234,7 @@ def run_name(options: argparse.Namespace) -> str:
     if options.prepare:
         source += "-prepared"
     name = "-".join([source, options.preset, *(f"{name}={value}" for name, value in sorted(options.p))])
-    return folder_name(name)[:LONGEST_NAME]
+    return os.fsencode(folder_name(name))[:LONGEST_NAME].decode(errors="ignore")  # what counts is bytes
 
 
 def folder_name(text: str) -> str:
@@ -310,4 +323,6 @@ def print_results(folder: RunFolder) -> None:
 if __name__ == "__main__":
     if sys.getfilesystemencoding() != "utf-8":  # as in the locale C: names of files would not survive it
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONUTF8": "1"})
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: a "µ" must not end a run
     sys.exit(main())

@@ -27,8 +27,13 @@ from wearsynth.runs import CheckError
 
 LONGEST_REASON = 500  # characters of an error
 LONGEST_SOCKET = 107  # bytes of a socket's path, on Linux; others take nearly as many
-# Linux ends the kernel with the process that started it, however that ends, and whatever the kernel is at.
-END_WITH_PARENT = "__import__('ctypes').CDLL(None).prctl(1, 9)"
+LONGEST_START = 300  # s, of a kernel: on a busy machine, or with packages on a slow file system
+# Linux ends the kernel with the thread that started it, here the main one, which ends with its process; however that
+# ends, and whatever the kernel is at. If it has ended before, the kernel goes by itself.
+END_WITH_PARENT = (
+    "__import__('ctypes').CDLL(None).prctl(1, 9); "
+    "__import__('os').getppid() == int(__import__('os').environ['JPY_PARENT_PID']) or __import__('os')._exit(1)"
+)
 
 
 class NotebookError(RuntimeError):
@@ -45,7 +50,7 @@ class _OwnInterpreter(KernelSpecManager):
 @contextmanager
 def one_kernel() -> Iterator[AsyncKernelManager]:
     """Gives the kernel of a run, not yet started: one process for all notebooks, as their imports take long."""
-    os.environ.pop("PYTHONOPTIMIZE", None)  # tensorflow-privacy cannot be imported without its docstrings
+    os.environ.pop("PYTHONOPTIMIZE", None)  # TensorFlow cannot be imported without its docstrings
     sockets = _short_folder()
     with tempfile.TemporaryDirectory() as folder:
         # Sockets that only this user can reach, instead of TCP ports; each run's own, or another's kernel may answer.
@@ -90,7 +95,7 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], kernel: As
         NotebookError: a cell failed, or the kernel; tells which, and where to look.
         CheckError: its work is done, but the results are not what they must be.
         RecordingError: a recording was refused.
-        OSError: the disk is full.
+        OSError: a file cannot be written; names it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     settings = ["--IPKernelApp.log_level=CRITICAL"]  # failures arrive as exceptions
@@ -100,10 +105,7 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], kernel: As
     settings += [f"--IPKernelApp.exec_lines={END_WITH_PARENT}"] * (sys.platform == "linux")
     options = {"km": kernel, "extra_arguments": settings}
     try:
-        forget = nbformat.v4.new_code_cell("%reset -f\nget_ipython().execution_count = 1")
-        client = NotebookClient(nbformat.v4.new_notebook(cells=[forget]), **options)
-        with client.setup_kernel(cwd=str(ROOT)):
-            client.execute_cell(forget, 0, store_history=False)  # so that the next cell is the first
+        _begin_afresh(notebook, options)
         papermill.execute_notebook(
             literal(notebook),
             literal(target),
@@ -115,18 +117,43 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], kernel: As
             stderr_file=sys.stderr,
             **options,
         )
+        tidy(target)
     except PapermillExecutionError as error:
-        reason = one_line(error.evalue)
-        for known in (RecordingError, CheckError):
-            if error.ename == known.__name__:
-                raise known(reason if known is RecordingError else f"{notebook.stem}: {reason}") from None
-        if f"[Errno {errno.ENOSPC}]" in reason:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target.parent)) from None
-        where = f"{notebook.stem}, cell {error.exec_count}"
-        raise NotebookError(f"{where}: {one_line(error.ename)}: {reason}; see {target}") from None
+        with suppress(OSError):  # the cell's own failure is what is told
+            tidy(target)
+        raise _told(error, notebook, target) from None
     except DeadKernelError:
         raise NotebookError(f"{notebook.stem}: its kernel died, most often for want of memory; see {target}") from None
-    tidy(target)
+    except OSError as error:
+        if error.filename or not error.errno or isinstance(error, BrokenPipeError):  # that is where the output goes
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from None
+
+
+def _begin_afresh(notebook: Path, options: dict[str, Any]) -> None:
+    """Starts the kernel, or lets one that runs forget everything but its modules; raises NotebookError if it cannot."""
+    forget = nbformat.v4.new_code_cell("%reset -f\nget_ipython().execution_count = 1")
+    client = NotebookClient(nbformat.v4.new_notebook(cells=[forget]), startup_timeout=LONGEST_START, **options)
+    try:
+        with client.setup_kernel(cwd=str(ROOT)):
+            client.execute_cell(forget, 0, store_history=False)  # so that the next cell is the first
+    except (RuntimeError, TimeoutError) as error:
+        raise NotebookError(
+            f"{notebook.stem}: no kernel starts ({one_line(error)}), perhaps for want of memory; what it says of itself "
+            "stands above, and the same command goes on from here"
+        ) from None
+
+
+def _told(error: PapermillExecutionError, notebook: Path, target: Path) -> Exception:
+    """What a cell's error is called outside its kernel."""
+    reason = one_line(error.evalue)
+    if error.ename == RecordingError.__name__:
+        return RecordingError(reason)
+    if error.ename == CheckError.__name__:
+        return CheckError(f"{notebook.stem}: {reason}")
+    if f"[Errno {errno.ENOSPC}]" in reason:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target.parent))
+    return NotebookError(f"{notebook.stem}, cell {error.exec_count}: {one_line(error.ename)}: {reason}; see {target}")
 
 
 def tidy(path: Path) -> None:

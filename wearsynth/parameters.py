@@ -23,6 +23,9 @@ from wearsynth.runs import RunFolder
 ROOT = PACKAGE.parent
 NOTEBOOKS = tuple(ROOT / f"{name}.ipynb" for name in RunFolder.NOTEBOOKS)
 AT_LEAST = {"simulated_people": 3, "synthetic_windows": 10, "detector_epochs": 1, "detector_seeds": 1, "seed": 0}
+# Beyond these a mistyped number would fill memory or a disk, or would not end; others take up to MOST.
+AT_MOST = {"simulated_people": 1000, "window_seconds": 3600, "hop_seconds": 3600, "detector_seeds": 1000}
+MOST = 10**9
 TYPES = {
     "bool": (bool, "true or false"),
     "int": (int, "a whole number"),
@@ -117,6 +120,8 @@ def check_values(values: dict[str, Any]) -> None:
         accepted = (int, float) if kind is float else kind
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
             raise ParameterError(f"{name}={_shown(value)}: expected {expected}")
+        if kind is not bool and isinstance(value, int) and value > AT_MOST.get(name, MOST):
+            raise ParameterError(f"{name}={_shown(value)}: expected at most {AT_MOST.get(name, MOST)}")
     try:
         for names, rule in _rules():
             if {*names} <= {*values}:
@@ -156,14 +161,17 @@ def _at_least(name: str, value: int, least: int) -> None:
 def _injected(variables: dict[str, Any]) -> set[str]:
     """Names that papermill has handed over: it puts them into a cell of their own, which IPython remembers."""
     cells = [cell for cell in variables.get("In", []) if cell.startswith("# Parameters\n")]
-    return {
-        target.id
-        for cell in cells
-        for node in ast.parse(cell).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    return {name for cell in cells for name in _assigned(cell)}
+
+
+def _assigned(cell: str) -> set[str]:
+    """Names that a cell gives values to; none in one that was typed by hand, and wrong, so that it did nothing."""
+    try:
+        statements = ast.parse(cell).body
+    except SyntaxError:
+        return set()
+    targets = [target for node in statements if isinstance(node, ast.Assign) for target in node.targets]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _shown(value: Any) -> str:
