@@ -1,5 +1,6 @@
 """How notebooks are executed: the kernel of a run, papermill, and what is said when one does not reach its end."""
 
+import asyncio
 import errno
 import os
 import shutil
@@ -65,10 +66,19 @@ def one_kernel() -> Iterator[AsyncKernelManager]:
         try:
             yield kernel
         finally:
-            if kernel.has_kernel:
-                run_sync(kernel.shutdown_kernel)(now=True)
+            run_sync(_end)(kernel)
             if sockets:
                 shutil.rmtree(sockets, ignore_errors=True)
+
+
+async def _end(kernel: AsyncKernelManager) -> None:
+    """Ends the kernel, and what waits for it: a signal leaves that behind, to wake up and complain in the middle."""
+    waiting = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    if kernel.has_kernel:
+        await kernel.shutdown_kernel(now=True)
 
 
 def _short_folder() -> str | None:
@@ -139,7 +149,7 @@ def _begin_afresh(notebook: Path, options: dict[str, Any]) -> None:
             client.execute_cell(forget, 0, store_history=False)  # so that the next cell is the first
     except (RuntimeError, TimeoutError) as error:
         raise NotebookError(
-            f"{notebook.stem}: no kernel starts ({one_line(error)}), perhaps for want of memory; what it says of itself "
+            f"{notebook.stem}: no kernel starts ({one_line(error)}), perhaps for want of memory; what it says itself "
             "stands above, and the same command goes on from here"
         ) from None
 
