@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ PRESETS = {
     },
 }
 LONGEST_NAME = 200
+STOPPED = 130  # exit status
 OPTION_OF = {"recordings": "--recordings", "run_folder": "--out"}
 PACKAGES = (
     "tensorflow",
@@ -90,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (NotebookError, CheckError, StaleFileError, LedgerError) as error:
         return ended(error, 1)
     except KeyboardInterrupt:
-        return ended("stopped; the same command goes on from here", 130)
+        return ended("stopped; the same command goes on from here", STOPPED)
     except OSError as error:
         return ended(f"{error.filename or out}: {error.strerror or error}; {remedy(error)}", 1)
     except Exception as error:
@@ -325,4 +327,9 @@ if __name__ == "__main__":
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONUTF8": "1"})
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: a "µ" must not end a run
-    sys.exit(main())
+    status = main()
+    if status == STOPPED:  # in the middle of something, whose sockets nobody closes, and Python would wait for that
+        with suppress(OSError, AttributeError):  # nobody reads any more, or ever has
+            sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -35,9 +35,13 @@ def test_the_defaults_are_in_their_range():
         ("02-Model", {"delta": 0.0}, "delta=0.0: expected a number from 1e-12"),
         ("02-Model", {"delta": 1e-30}, "delta=1e-30: expected a number from 1e-12"),
         ("02-Model", {"stress_share": 1}, "stress_share=1: expected a number between 0 and 1"),
+        ("02-Model", {"steps": 10**27}, "steps=1000000000000000000000000000: expected at most 1000000000"),
+        ("02-Model", {"window_seconds": 3601}, "window_seconds=3601: expected at most 3600"),
+        ("02-Model", {"epsilon": None}, "epsilon=None: expected a number"),
         ("02-Model", {"generator": "x" * 10**6}, "generator='xxxx"),
         ("05-Stress_Detection", {"detectors": "cmm"}, "detector 'cmm': expected cnn"),
         ("01-Data", {"simulated_people": 2}, "simulated_people=2: expected at least 3"),
+        ("01-Data", {"simulated_people": 10**12}, "simulated_people=1000000000000: expected at most 1000"),
     ],
 )
 def test_a_notebook_refuses_what_run_py_refuses(notebook, given, message):
@@ -53,6 +57,7 @@ def test_whole_numbers_pass_as_numbers():
 def test_by_hand_a_cell_may_run_again_after_others():
     variables = {name: defaults()[name] for name in parameters.declared("02-Model")}
     check("02-Model", variables | {"run": object(), "windows": [], "In": ["", "run = RunFolder('.')\nkey = 1"]})
+    check("02-Model", variables | {"In": ["", "# Parameters\nepsilon = = 1"]})
 
 
 @pytest.mark.parametrize(
