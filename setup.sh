@@ -66,6 +66,8 @@ else
     "${pip[@]}" install --disable-pip-version-check --no-input --require-hashes -r "$lock" \
         2> >(grep -v '^WARNING: Location .* is ignored' >&2) | progress
 fi
-# Notebooks find the package from any folder.
-pwd > "$("$venv"/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/wearsynth.pth"
+# Notebooks find the package from any folder; the path is relative, so that a copy of the checkout finds its own.
+"$venv"/bin/python -c 'import os, sysconfig
+packages = sysconfig.get_path("purelib")
+print(os.path.relpath(os.getcwd(), packages), file=open(os.path.join(packages, "wearsynth.pth"), "w"))'
 touch "$venv"/.installed
