@@ -5,7 +5,10 @@ the same to the last bit, however many cores there are: numbers that several thr
 so with a GPU, which a training uses when it is the only one.)
 """
 
+import ctypes
 import os
+import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,6 +16,8 @@ from typing import Any
 import joblib
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def n_processes(total: int) -> int:
@@ -37,7 +42,8 @@ def one_core_each(
         return_as="generator" if in_order else "generator_unordered",
         batch_size=1,  # or quick ones would be followed by a long queue of slow ones in one process
         max_nbytes=None,  # or large arrays would be mapped, and known by another key than within this process
-        initializer=_hide_gpus,
+        initializer=_begin,
+        initargs=(os.getpid(),),
     )
     results = parallel(joblib.delayed(_on_one_core)(function, each) for each in arguments)
     with warnings.catch_warnings():
@@ -51,6 +57,10 @@ def _on_one_core(function: Callable, arguments: tuple) -> Any:
         return function(*arguments)
 
 
-def _hide_gpus() -> None:
-    """Keeps several processes from fighting for one GPU, of which the first would take all the memory."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+def _begin(parent: int) -> None:
+    """Sets up a process that trains, for another one."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # several would fight for one GPU; the first would take all its memory
+    if sys.platform == "linux":  # end with the one that it trains for, however that ends, in the middle of a training
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
