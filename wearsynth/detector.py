@@ -115,7 +115,7 @@ def find(name: str) -> Any:
         found = pkgutil.resolve_name(DETECTORS.get(name, name))
         if isinstance(found, type) and hasattr(found, "fit"):
             found = found()
-    except Exception as error:  # what is somebody else's may fail in any way
+    except (Exception, SystemExit) as error:  # what is somebody else's may fail in any way
         reason = " ".join(str(error).split())  # of several lines, one
         raise ValueError(f"detector {name!r}: cannot be made: {type(error).__name__}: {reason}") from error
     if not hasattr(found, "predict_proba") and (hasattr(found, "fit") or not callable(found)):
