@@ -47,6 +47,7 @@ def program(*words, cwd="/", without=(), **environment):
     """Runs this Python in another folder and environment; returns exit status and what came on standard error."""
     kept = {name: value for name, value in os.environ.items() if name not in (*without, "PYTHONPATH")}
     command = [sys.executable, *map(str, words)]
+    kept["TQDM_DISABLE"] = "1"  # progress is shown where it is slow
     done = subprocess.run(command, cwd=cwd, env=kept | environment, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stderr
 
