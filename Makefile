@@ -1,6 +1,9 @@
 # `make` alone lists the targets. Every target that needs Python first sets up .venv, once: see setup.sh.
-PYTHON := .venv/bin/python
+# PYTHON=3.13, say, chooses that version, in an environment of its own; without it 3.11 is taken where it is there.
+PYTHON :=
 ARGS ?=
+venv := .venv$(addprefix -,$(PYTHON))
+python := $(venv)/bin/python
 
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
@@ -11,69 +14,69 @@ unexport PYTHONPATH PYTHONHOME
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-.venv/.installed: requirements.lock setup.sh
-	@bash setup.sh .venv requirements.lock 3.11 3.10
+$(venv)/.installed: requirements.lock setup.sh
+	@bash setup.sh $(venv) requirements.lock $(or $(PYTHON),3.11 3.12 3.13)
 
 .venv-sweep/.installed: workflow/requirements.lock setup.sh
 	@bash setup.sh .venv-sweep workflow/requirements.lock 3.11 3.12 3.13
 
-run: .venv/.installed  ## run the chain on simulated recordings; with ARGS="--recordings DIR" on real ones
-	$(PYTHON) run.py $(ARGS)
+run: $(venv)/.installed  ## run the chain on simulated recordings; with ARGS="--recordings DIR" on real ones
+	$(python) run.py $(ARGS)
 
 GRID ?= workflow/grids/example.yaml
-sweep: .venv/.installed .venv-sweep/.installed  ## run a grid of runs: GRID=FILE ARGS="--recordings DIR --profile slurm"
-	$(PYTHON) -m workflow.sweep $(GRID) $(ARGS)
+sweep: $(venv)/.installed .venv-sweep/.installed  ## run a grid of runs: GRID=FILE ARGS="--recordings DIR --profile slurm"
+	$(python) -m workflow.sweep $(GRID) $(ARGS)
 
-test: .venv/.installed  ## run every test; with ARGS="-k NAME" some of them
+test: $(venv)/.installed  ## run every test; with ARGS="-k NAME" some of them
 	@$(MAKE) --no-print-directory .venv-sweep/.installed || echo "Tests that run Snakemake are skipped"
-	$(PYTHON) -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(python) -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
-test-slurm: .venv/.installed .venv-sweep/.installed  ## run a sweep on a SLURM cluster of one node, started on this machine
-	$(PYTHON) -m pytest -rs tests/check_slurm.py $(ARGS)
+test-slurm: $(venv)/.installed .venv-sweep/.installed  ## run a sweep on a SLURM cluster of one node, started on this machine
+	$(python) -m pytest -rs tests/check_slurm.py $(ARGS)
 
-lint: .venv/.installed  ## check style and the notebooks' form, changing nothing
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
-	$(PYTHON) tests/check_notebooks.py $(wildcard *.ipynb)
+lint: $(venv)/.installed  ## check style and the notebooks' form, changing nothing
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) tests/check_notebooks.py $(wildcard *.ipynb)
 
-audit: .venv/.installed  ## measure with canaries how much the training gives away
-	$(PYTHON) -m wearsynth.audit
+audit: $(venv)/.installed  ## measure with canaries how much the training gives away
+	$(python) -m benchmarks.audit
 
-bench: .venv/.installed  ## measure time and memory of a discriminator step, beside tensorflow-privacy; and start-up of a job
-	$(PYTHON) -m benchmarks.discriminator_step
-	$(PYTHON) -m benchmarks.memory
-	$(PYTHON) -m benchmarks.startup
+bench: $(venv)/.installed  ## measure time and memory of a discriminator step, beside tensorflow-privacy; and start-up of a job
+	$(python) -m benchmarks.discriminator_step
+	$(python) -m benchmarks.memory
+	$(python) -m benchmarks.startup
 
-limits: .venv/.installed  ## measure what a budget leaves of usefulness, on simulated people unlike those that generators begin with
-	$(PYTHON) -m benchmarks.limits
+limits: $(venv)/.installed  ## measure what a budget leaves of usefulness, on simulated people unlike those that generators begin with
+	$(python) -m benchmarks.limits
 
-bench-peers: .venv/.installed .venv-peers/.installed  ## measure the same step with Opacus and JAX, in an environment of their own
-	$(PYTHON) -m benchmarks.peers
+bench-peers: $(venv)/.installed .venv-peers/.installed  ## measure the same step with Opacus and JAX, in an environment of their own
+	$(python) -m benchmarks.peers
 
-.venv-peers/.installed: benchmarks/peers-requirements.txt | .venv/.installed
+.venv-peers/.installed: benchmarks/peers-requirements.txt | $(venv)/.installed
 	rm -rf .venv-peers
-	$(PYTHON) -m venv .venv-peers
+	$(python) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet -r $<
 	touch $@
 
 images: run  ## remake the pictures of the README from the simulated run
 	cp $(addprefix runs/simulated-default/figures/,example_windows.png scores_by_subject.png) images/
 
-reliability: .venv/.installed .venv-sweep/.installed  ## damage inputs, kill runs, fill disks, mark a person: about an hour, as root
-	$(PYTHON) -m reliability.fuzz
-	$(PYTHON) -m reliability.marked_person
-	$(PYTHON) -m reliability.full_disk
-	$(PYTHON) -m reliability.kills
+reliability: $(venv)/.installed .venv-sweep/.installed  ## damage inputs, kill runs, fill disks, mark a person: about an hour, as root
+	$(python) -m reliability.fuzz
+	$(python) -m reliability.marked_person
+	$(python) -m reliability.full_disk
+	$(python) -m reliability.kills
 
-notebooks: .venv/.installed  ## open the notebooks in JupyterLab
-	$(PYTHON) -m jupyterlab $(ARGS)
+notebooks: $(venv)/.installed  ## open the notebooks in JupyterLab
+	$(python) -m jupyterlab $(ARGS)
 
 lock:  ## remake both locks (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.10 --upgrade --generate-hashes \
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 	uv pip compile workflow/requirements.txt --no-config --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file workflow/requirements.lock
 
 clean:  ## remove .venv and caches; recordings, runs and figures stay
-	rm -rf .venv .venv-sweep .venv-peers .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.* .venv-sweep .venv-peers .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,7 +24,7 @@ from typing import Any
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # what follows takes a second, and nothing has begun: Ctrl-C just ends
 
-from wearsynth import windows
+from wearsynth import protocols
 from wearsynth.detector import choose_detectors, source_files
 from wearsynth.files import fingerprint, package_source
 from wearsynth.ledger import LedgerError
@@ -34,6 +34,7 @@ from wearsynth.privacy import check_delta
 from wearsynth.provenance import StaleFileError
 from wearsynth.recordings import RecordingError, find_recordings
 from wearsynth.runs import CheckError, RunFolder
+from wearsynth.tf_privacy import why_missing
 
 PRESETS = {
     "smoke": {
@@ -60,7 +61,8 @@ STOPPED = 130  # exit status
 OPTION_OF = {"recordings": "--recordings", "run_folder": "--out"}
 PACKAGES = (
     "tensorflow",
-    "tensorflow-privacy",
+    "tf-keras",
+    "tensorflow-privacy",  # where it is installed
     "dp-accounting",
     "numpy",
     "pandas",
@@ -182,9 +184,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def resolved(path: Path) -> Path:
     """Returns a path in full; raises BadInput for one whose links lead round in a circle."""
     try:
-        return path.resolve()
-    except RuntimeError:  # so Python says that, until 3.13
-        raise BadInput(f"{path}: a link that leads back to itself; give a folder") from None
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BadInput(f"{path}: a link that leads back to itself; give a folder") from None
+    return path.resolve()
 
 
 def read_value(name: str, text: str) -> tuple[str, Any]:
@@ -209,7 +213,7 @@ def check(parameters: dict[str, Any], recordings: Path | None) -> None:
             f"{recordings}: recordings of {len(people)} people; the evaluation compares people: give 3 or more"
         )
     try:
-        windows.choose_folds(people, parameters["folds"])
+        protocols.choose_folds(people, parameters["folds"])
         if parameters["unit"] == "subject" and parameters["epsilon"] < math.inf:
             check_delta("subject", parameters["delta"], len(people))
     except ValueError as error:
@@ -259,7 +263,7 @@ def run_chain(folder: RunFolder, parameters: dict[str, Any]) -> None:
     # Where nothing is shared, there is nothing to evaluate, and nothing to report on.
     notebooks = [path for path in NOTEBOOKS if parameters["share"] or path.stem != "04-Evaluation"]
     failed = run_notebooks(folder, notebooks, parameters)
-    versions = {name: version(name) for name in PACKAGES}
+    versions = {name: version(name) for name in PACKAGES if name != "tensorflow-privacy" or not why_missing()}
     folder.record("run", {"parameters": parameters, "versions": versions, "code": package_source()})
     if parameters["share"]:
         write_report(folder)

@@ -36,10 +36,13 @@ with_uv() {
 }
 if with_uv; then
     echo "Setting up $venv with uv and $("$venv"/bin/python --version): about $packages packages"
-    uv pip install --python "$venv"/bin/python --require-hashes -r "$lock" 2>&1 | { grep -v '^ [+] ' || true; }
+    uv pip install --python "$venv"/bin/python --compile-bytecode --require-hashes -r "$lock" 2>&1 | { grep -v '^ [+] ' || true; }
 else
-    pip=()
-    for python in "${pythons[@]/#/python}" python3 python; do
+    pip=() candidates=()
+    for version in "${pythons[@]}"; do # pyenv keeps those that are not chosen off the PATH
+        candidates+=("python$version" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python)
+    done
+    for python in "${candidates[@]}" python3 python; do
         # Run it to know: a pyenv shim can be there for a Python that is not chosen.
         version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
         [[ " ${pythons[*]} " = *" $version "* ]] || continue

@@ -1,7 +1,7 @@
 """What is timed: the same networks, weights and batches for every implementation. Imports nothing that one may lack."""
 
 ARCHITECTURES = ("conv", "lstm")
-UNITS = ("window", "subject")
+PRIVACY_UNITS = ("window", "subject")
 BATCHES = (64, 256, 512)  # windows
 WINDOW = (60, 10)  # seconds, nine signals and the label
 WINDOWS_PER_SUBJECT = 64

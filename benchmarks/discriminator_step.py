@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from benchmarks.cases import (
@@ -23,13 +22,14 @@ from benchmarks.cases import (
     KERNEL_SIZE,
     LEAK,
     LSTM_UNITS,
+    PRIVACY_UNITS,
     STRIDE,
-    UNITS,
     WINDOW,
     WINDOWS_PER_SUBJECT,
 )
 from benchmarks.results import faster_plain, rows, save, time_interleaved
 from wearsynth.clipping import clipped_sum, reference_sum
+from wearsynth.quiet import tf
 
 # A unit and window, as measured: tensorflow-privacy sends each unit's loss backwards through the whole batch.
 REFERENCE_KILOBYTES = {"conv": 30, "lstm": 85}
@@ -101,7 +101,7 @@ def timers(architecture: str, unit: str, batch: int) -> dict[str, Callable[[], f
 def main() -> None:
     """Measures every case, prints the ratios, writes the results."""
     table = []
-    for case in tqdm(list(itertools.product(ARCHITECTURES, UNITS, BATCHES)), unit="case"):
+    for case in tqdm(list(itertools.product(ARCHITECTURES, PRIVACY_UNITS, BATCHES)), unit="case"):
         times = faster_plain(time_interleaved(timers(*case)))
         table += rows(*case, times)
         ratios = [f"{name} {row['milliseconds'] / times['plain']['milliseconds']:.2f}" for name, row in times.items()]

@@ -17,14 +17,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from wearsynth.cgan import Generator
-from wearsynth.codecs import Codec, SimulatedPeople, choose_codec, moments_of
+from wearsynth.codecs import DescriptorCodec, moments_of
 from wearsynth.detector import train
+from wearsynth.generators import Generator, fit, plan
 from wearsynth.parallel import one_core_each
 from wearsynth.privacy import Promise
-from wearsynth.releases import Moments, release
+from wearsynth.releases import Moments
 from wearsynth.scores import scores
-from wearsynth.simulation import POPULATION, simulate_table
+from wearsynth.simulation import POPULATION, Phase, Population, simulate_table
 from wearsynth.windows import Windows, make_windows
 
 RESULT = Path(__file__).parent / "limits.csv"
@@ -34,9 +34,11 @@ COHORT = 5000  # seed of the first one's people
 N_PEOPLE, N_LEARNED_FROM = 24, 14  # the others are tested; 14 learn when one of WESAD's 15 is left out
 N_WINDOWS, EPOCHS = 1000, 40
 PROMISES = [
-    *(Promise("window", epsilon, 1e-4, release_share=1.0) for epsilon in (10, 1, 0.1)),
-    *(Promise("subject", epsilon, 1e-3, release_share=1.0) for epsilon in (10, 3, 1)),
+    *(Promise("window", epsilon, 1e-4) for epsilon in (10, 1, 0.1)),
+    *(Promise("subject", epsilon, 1e-3) for epsilon in (10, 3, 1)),
 ]
+# Traits that would be none at all if they were 0; the other ones may have either sign, or are far from it.
+POSITIVE_TRAITS = ("breathing_rate", "scr_rate", "scr_rate_response", "respiratory_variability", "heart_rate_response")
 GENERATORS = {  # colour, mark and what is released
     "released": ("#0173B2", "o", "descriptors, from simulated people on (released)"),
     "levels": ("#DE8F05", "s", "levels, from nothing on (levels)"),
@@ -52,8 +54,8 @@ LINES = {
 def main() -> None:
     """Measures, prints and writes limits.csv and limits.png."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # what is timed takes all cores; this takes one in each process
-    people = SimulatedPeople.simulate("extended", "subject", 60, 30)
-    arguments = ((number, people) for number in range(N_POPULATIONS))
+    prior = DescriptorCodec.simulate("extended", "subject", 60, 30)
+    arguments = ((number, prior) for number in range(N_POPULATIONS))
     tables = one_core_each(measure, arguments, N_POPULATIONS, "population")
     table = pd.DataFrame([row for rows in tables for row in rows])
     kinds = table.groupby(["trained_on", "unit", "epsilon"], sort=False)
@@ -65,7 +67,7 @@ def main() -> None:
     print(summary.to_string(index=False))
 
 
-def measure(number: int, people: SimulatedPeople) -> list[dict]:
+def measure(number: int, prior: DescriptorCodec) -> list[dict]:
     """Trains a detector on each kind of windows, and tests it on people of the population who gave nothing.
 
     Returns:
@@ -73,37 +75,64 @@ def measure(number: int, people: SimulatedPeople) -> list[dict]:
         and scores, means over people.
     """
     real, test = population(number)
-    means, _ = moments_of(people.encode(real.values), real.labels)
-    plain = Promise(epsilon=math.inf)
-    kinds = {
-        ("real", "", math.inf, 0.0): real,
-        ("not private", "", math.inf, 0.0): draw_windows(people, release(real, people, plain), number),
-        ("means", "", math.inf, 0.0): draw_windows(people, Moments(means, people.covariances), number),
-        ("simulated", "", 0.0, math.inf): draw_windows(people, Moments(people.means, people.covariances), number),
+    means, _ = moments_of(prior.encode(real.values), real.labels)
+    drawn = {
+        ("not private", "", math.inf, 0.0): fit(real, Promise(epsilon=math.inf), "released", prior),
+        ("means", "", math.inf, 0.0): Generator(prior, Moments(means, prior.covariances)),
+        ("simulated", "", 0.0, math.inf): Generator(prior, Moments(prior.means, prior.covariances)),
     }
-    for generator in GENERATORS:
+    for kind in GENERATORS:
         for promise in PROMISES:
-            rng = np.random.default_rng(number)  # what protects nobody is repeated more easily
-            noise = promise.release_noise(real.n_units(promise.unit))
-            codec = choose_codec(generator, people).for_noise(noise)
-            key = (generator, promise.unit, promise.epsilon, noise)
-            kinds[key] = draw_windows(codec, release(real, codec, promise, rng), number)
+            n_units = real.n_units(promise.unit)
+            noise = plan(promise, kind, prior, n_units).promise.release_noise_multiplier / n_units
+            # A seed protects nobody, and is repeated more easily.
+            drawn[kind, promise.unit, promise.epsilon, noise] = fit(real, promise, kind, prior, noise_seed=number)
+    kinds = {("real", "", math.inf, 0.0): real}
+    kinds |= {key: generator.sample(N_WINDOWS, number) for key, generator in drawn.items()}
     names = ("trained_on", "unit", "epsilon", "noise")
     return [dict(zip(names, key)) | tested(windows, test, number) for key, windows in kinds.items()]
 
 
 def population(number: int) -> tuple[Windows, Windows]:
     """Windows of the people who are learned from, and of those who are tested, of an altered population."""
-    altered = POPULATION.altered(SIZE, np.random.default_rng(number))
-    table = simulate_table(N_PEOPLE, COHORT + number, altered)
+    other = altered(POPULATION, SIZE, np.random.default_rng(number))
+    table = simulate_table(N_PEOPLE, COHORT + number, other)
     learned_from = table["subject"].isin(table["subject"].unique()[:N_LEARNED_FROM])
     real = make_windows(table[learned_from], "extended", "subject", 60, 30)
     return real, make_windows(table[~learned_from], "extended", "subject", 60, 60)
 
 
-def draw_windows(codec: Codec, moments: Moments, seed: int) -> Windows:
-    """Windows of these moments; no discriminator has a part in them."""
-    return Generator(codec, moments, None).sample(N_WINDOWS, seed)
+def altered(population: Population, size: float, rng: np.random.Generator) -> Population:
+    """Draws another population, unlike a given one: what if real people are not what the simulation takes them for?
+
+    Args:
+        population: the given one.
+        size: of the change; 1 moves a trait's range by about half its width, and stretches it by about 0.4.
+        rng: draws it.
+    """
+
+    def moved(low: float, high: float) -> tuple[float, float]:
+        half = (high - low) / 2
+        middle = low + half * (1 + size * rng.normal())
+        half *= np.exp(0.4 * size * rng.normal())
+        return middle - half, middle + half
+
+    def changed(phase: Phase) -> Phase:
+        standing = phase.standing + 0.3 * size * rng.normal()
+        return phase._replace(
+            arousal=phase.arousal + 0.2 * size * rng.normal(),
+            bursts=phase.bursts * np.exp(0.5 * size * rng.normal()),
+            standing=float(np.clip(standing, 0, 1)) if phase.standing else 0.0,
+        )
+
+    traits = {name: moved(*ends) for name, ends in population.traits.items()}
+    for name in POSITIVE_TRAITS:
+        traits[name] = tuple(np.maximum(traits[name], 0.5))
+    skewed = {name: tuple(np.exp(moved(*np.log(ends)))) for name, ends in population.skewed_traits.items()}
+    non_responders = float(np.clip(population.non_responders + 0.15 * size * rng.normal(), 0, 0.4))
+    phases = {phase: changed(phase) for phase in dict.fromkeys(sum(population.orders, ()))}
+    orders = tuple(tuple(phases[phase] for phase in order) for order in population.orders)
+    return Population(traits, skewed, non_responders, orders)
 
 
 def tested(windows: Windows, test: Windows, seed: int) -> dict[str, float]:

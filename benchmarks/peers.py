@@ -17,12 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
-from benchmarks.cases import ARCHITECTURES, BATCHES, UNITS
+from benchmarks.cases import ARCHITECTURES, BATCHES, PRIVACY_UNITS
 from benchmarks.discriminator_step import build, draw_batch, implementations, seconds_of
 from benchmarks.results import faster_plain, rows, save, time_interleaved
+from wearsynth.quiet import tf
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -88,7 +88,7 @@ def main() -> None:
     """Measures every case, prints the ratios, writes the results."""
     tf.random.set_seed(0)
     worker, table = Worker(), []
-    for case in tqdm(list(itertools.product(ARCHITECTURES, UNITS, BATCHES)), unit="case"):
+    for case in tqdm(list(itertools.product(ARCHITECTURES, PRIVACY_UNITS, BATCHES)), unit="case"):
         times = faster_plain(time_interleaved(timers(worker, *case)))
         fused = {"fused_milliseconds": times["fused"]["milliseconds"]}
         for row in rows(*case, times):

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from benchmarks.cases import ARCHITECTURES, BATCHES, UNITS
+from benchmarks.cases import ARCHITECTURES, BATCHES, PRIVACY_UNITS
 
 RESULTS = Path(__file__).parent / "results.json"
 REPETITIONS = 30
@@ -80,7 +80,7 @@ def save(new: list[dict], implementations: set[str], path: Path = RESULTS) -> No
     """Puts new rows in the place of all rows of these implementations, and draws the list anew."""
     kept = json.loads(path.read_text()) if path.exists() else []
     kept = [row for row in kept if row["implementation"] not in implementations]
-    orders = (ARCHITECTURES, UNITS, BATCHES, tuple(STYLES))
+    orders = (ARCHITECTURES, PRIVACY_UNITS, BATCHES, tuple(STYLES))
     table = sorted(kept + new, key=lambda row: [order.index(row[key]) for order, key in zip(orders, KEYS)])
     path.write_text("[\n" + ",\n".join(json.dumps(row) for row in table) + "\n]\n")
     draw(table).savefig(path.with_suffix(".png"), dpi=120)
@@ -89,10 +89,10 @@ def save(new: list[dict], implementations: set[str], path: Path = RESULTS) -> No
 def draw(table: list[dict]) -> Figure:
     """Time over the plain step's, by batch; one panel a unit and architecture."""
     figure, axes = plt.subplots(
-        len(ARCHITECTURES), len(UNITS), figsize=(9, 7), sharex=True, sharey=True, layout="constrained"
+        len(ARCHITECTURES), len(PRIVACY_UNITS), figsize=(9, 7), sharex=True, sharey=True, layout="constrained"
     )
     for row_axes, architecture in zip(axes, ARCHITECTURES):
-        for ax, unit in zip(row_axes, UNITS):
+        for ax, unit in zip(row_axes, PRIVACY_UNITS):
             panel = [row for row in table if (row["architecture"], row["unit"]) == (architecture, unit)]
             _draw_panel(ax, panel)
             ax.set_title(f"{'convolutions' if architecture == 'conv' else 'LSTM'}, unit: {unit}", loc="left")

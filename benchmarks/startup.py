@@ -18,8 +18,8 @@ from pathlib import Path
 
 import nbformat
 
-from wearsynth import cgan, networks
-from wearsynth.codecs import Codec
+from wearsynth import generators, private_detectors
+from wearsynth.codecs import DescriptorCodec
 from wearsynth.detector import train
 from wearsynth.privacy import Promise
 from wearsynth.runs import RunFolder
@@ -44,7 +44,7 @@ def main() -> None:
         run(*recordings, "--from", str(prepared.path), "--out", str(fold.path), *of_one_fold)
         seconds = time.time() - start
         parts = imports(fold, start) | tracing(
-            fold.windows()[0], fold.codec("steered"), len(fold.metrics["detection"]["private"])
+            fold.windows()[0], fold.prior(), len(fold.metrics["detection"]["private"])
         )
         about = {"kind": fold.kind, "people": len(fold.metrics["run"]["recordings"]["subjects"])}
     total = sum(parts.values())
@@ -73,21 +73,22 @@ def imports(folder: RunFolder, start: float) -> dict[str, float]:
     return {"until_first_cell": first - start, "imports": sum(importing)}
 
 
-def tracing(windows: Windows, codec: Codec, n_budgets: int) -> dict[str, float]:
+def tracing(windows: Windows, prior: DescriptorCodec, n_budgets: int) -> dict[str, float]:
     """Returns seconds that a job's networks take before they learn, in trainings of a single step."""
     promise = Promise("window", 1.0, 1e-4, steps=1)
-    cgan.train(windows, promise, codec, 0, name=None)  # TensorFlow's own first steps are no tracing
-    networks.PRIVATE_STEPS = 1
+    planned = generators.plan(promise, "steered", prior, windows.n_units("window"))
+    generators.train(windows, planned, 0, name=None)  # TensorFlow's own first steps are no tracing
+    private_detectors.PRIVATE_STEPS = 1
     few = windows[:64] if len(set(windows.labels[:64])) > 1 else windows
-    for name in networks.PRIVATE_DETECTORS:  # neither is working out the noise, which is known from then on
-        networks.train_private(name, few, promise, 0)
+    for name in private_detectors.PRIVATE_DETECTORS:  # neither is working out the noise, which is known from then on
+        private_detectors.train_private(name, few, promise, 0)
     return {
-        "tracing_generator": timed(lambda: cgan.train(windows, promise, codec, 0, name=None)),
+        "tracing_generator": timed(lambda: generators.train(windows, planned, 0, name=None)),
         "tracing_cnn": N_NETWORKS * timed(lambda: train("cnn", few, 0, 1)),
         "tracing_private": n_budgets
         * sum(
-            timed(lambda name=name: networks.train_private(name, few, promise, 0))
-            for name in networks.PRIVATE_DETECTORS
+            timed(lambda name=name: private_detectors.train_private(name, few, promise, 0))
+            for name in private_detectors.PRIVATE_DETECTORS
         ),
     }
 

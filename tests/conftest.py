@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wearsynth.codecs import SimulatedPeople
+from wearsynth.codecs import DescriptorCodec
 from wearsynth.provenance import Origin
 from wearsynth.windows import EXTENDED, Windows
 
@@ -70,9 +70,9 @@ def make_toy_windows():
 
 @pytest.fixture(scope="session")
 def toy_codec():
-    """What is known beforehand of windows like `make_toy_windows`: levels and spreads, but nothing of stress."""
+    """The prior of windows like `make_toy_windows`: levels and spreads, but nothing of stress."""
     rng = np.random.default_rng(100)
     level, spread = rng.uniform(0.1, 0.9, (400, 1, 2)), rng.uniform(0.02, 0.15, (400, 1, 2))
     values = np.clip(level + spread * rng.normal(size=(400, 16, 2)), 0, 1).astype(np.float32)
     labels = (rng.random(400) < 0.3).astype(int)
-    return SimulatedPeople.from_windows(Windows(values, labels, np.repeat("S2", 400), ("EDA", "HR")))
+    return DescriptorCodec.from_windows(Windows(values, labels, np.repeat("S2", 400), ("EDA", "HR")))

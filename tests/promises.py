@@ -1,8 +1,14 @@
 """Promises that tests are about."""
 
 import math
+from dataclasses import dataclass
+
+import pytest
 
 from wearsynth.privacy import Promise
+from wearsynth.tf_privacy import why_missing
+
+with_tf_privacy = pytest.mark.skipif(why_missing() != "", reason=why_missing())
 
 # Budgets above 2 take the accountant seconds each; these take parts of one.
 PROMISES = [
@@ -15,8 +21,17 @@ ONE_RELEASE = Promise(epsilon=1.0, delta=1e-5, sampling_probability=1.0, steps=1
 INFINITE = Promise(epsilon=math.inf)
 
 
+@dataclass(frozen=True)
+class WithNoise(Promise):
+    """A promise whose noise is given: it spends what that noise spends, and not its epsilon."""
+
+    noise: float = 0.0
+
+    @property
+    def noise_multiplier(self):
+        return self.noise
+
+
 def with_noise(noise_multiplier, delta, sampling_probability, steps):
     """A promise whose noise is given, as it is where a figure was published."""
-    promise = Promise(delta=delta, sampling_probability=sampling_probability, steps=steps)
-    vars(promise)["noise_multiplier"] = noise_multiplier
-    return promise
+    return WithNoise(delta=delta, sampling_probability=sampling_probability, steps=steps, noise=noise_multiplier)

@@ -50,6 +50,6 @@ folder = Path(options.out)
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "report.html").write_text("report")
 (folder / "metrics.json").write_text(json.dumps(metrics))
-written = "windows/simulated_people.npz" if options.prepare else "finished/05-Stress_Detection.json"
+written = "windows/prior.npz" if options.prepare else "finished/05-Stress_Detection.json"
 (folder / "data" / written).parent.mkdir(parents=True, exist_ok=True)
 (folder / "data" / written).write_text("{}")

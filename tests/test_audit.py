@@ -8,9 +8,11 @@ import tensorflow as tf
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom, norm
 
+from benchmarks.audit import nobodys_windows, planned
 from wearsynth import audit, cgan
 from wearsynth.audit import EPSILONS, LEVEL, CanaryGradient, count_correct, lower_bound, lower_bound_dpsgd, refuted
-from wearsynth.codecs import LevelProducts, LevelsFirst, SimulatedPeople
+from wearsynth.codecs import DescriptorCodec
+from wearsynth.generators import plan
 from wearsynth.privacy import Promise
 from wearsynth.windows import EXTENDED
 
@@ -151,10 +153,8 @@ def test_a_broken_training_is_found_out(windows, control):
 @pytest.mark.parametrize("unit", ["window", "subject"])
 def test_a_real_release_keeps_its_promise(unit):
     """Seeded, like the trainings above."""
-    record = audit.audit(
-        audit.nobodys_windows(), Promise(unit, 4.0, 1e-4, release_share=1.0), n_runs=1200, noise_seed=0
-    )
-    assert record["told"] == "release" and record["canaries"] == 1200
+    record = audit.audit(nobodys_windows(), Promise(unit, 4.0, 1e-4, release_share=1.0), n_runs=1200, noise_seed=0)
+    assert record["mechanism"] == "release" and record["canaries"] == 1200
     assert 0.3 * 4 < record["bound_dpsgd"] <= 4
     assert 0.2 * 4 < record["bound"] <= 4
 
@@ -162,7 +162,7 @@ def test_a_real_release_keeps_its_promise(unit):
 @pytest.mark.parametrize("control", ["clipping off", "noise off", "noise / 4"])
 def test_a_broken_release_is_found_out(control):
     promise = Promise("window", 1.0, 1e-4, release_share=1.0)
-    record = audit.audit(audit.nobodys_windows(), promise, n_runs=600, control=control, noise_seed=0)
+    record = audit.audit(nobodys_windows(), promise, n_runs=600, control=control, noise_seed=0)
     assert record["bound"] > 1
     assert record["bound_dpsgd"] > 1
 
@@ -172,15 +172,14 @@ def test_a_release_is_not_audited_by_windows_that_tell_nothing(windows):
         audit.audit(windows, Promise("window", 4.0, 1e-4, release_share=1.0), n_runs=2)
 
 
-def test_releases_of_every_form_are_audited():
+def test_every_query_is_audited():
+    prior = DescriptorCodec.from_windows(nobodys_windows())
     audited = [
-        promise.release_noise(windows.n_units(promise.unit))
-        for windows, promise, _, control in audit.planned()
+        plan(promise, "released", prior, windows.n_units(promise.unit)).query
+        for windows, promise, _, control in planned()
         if promise.release_share and control == "none"
     ]
-    people = SimulatedPeople.from_windows(audit.nobodys_windows())
-    forms = {type(people.for_noise(noise)) for noise in audited}
-    assert forms == {SimulatedPeople, LevelProducts, LevelsFirst}
+    assert {len(query.paired) for query in audited} == {prior.size, len(prior.levels), 0}
 
 
 def test_an_unknown_control_is_refused(windows):

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from wearsynth.codecs import GRID, Copula, Levels, SimulatedPeople, choose_codec, moments_of
+from wearsynth.codecs import GRID, CopulaCodec, DescriptorCodec, LevelCodec, moments_of
 from wearsynth.features import DESCRIPTORS, describe, simple_features
+from wearsynth.generators import codec_of
 from wearsynth.windows import EXTENDED, MIN_SECONDS, PUBLISHED
 
 
 @pytest.fixture(scope="module")
 def people():
-    return SimulatedPeople.simulate("extended", "subject", 60, 30, n_people=8)
+    return DescriptorCodec.simulate("extended", "subject", 60, 30, n_people=8)
 
 
 def test_descriptors_of_a_line_are_known():
@@ -36,7 +37,7 @@ def test_a_flat_signal_has_finite_descriptors(people):
 def test_own_coordinates_are_standard_normal(make_toy_windows):
     """Of the windows that made the scale, in each coordinate."""
     windows = make_toy_windows(people=50, each=20)
-    own = SimulatedPeople.from_windows(windows).encode(windows.values)
+    own = DescriptorCodec.from_windows(windows).encode(windows.values)
     # The scale's ends are pulled in, from 1 in 200 on either side, which takes a little of the spread.
     np.testing.assert_allclose(own.mean(axis=0), 0, atol=0.02)
     np.testing.assert_allclose(own.std(axis=0), 1, atol=0.03)
@@ -44,7 +45,7 @@ def test_own_coordinates_are_standard_normal(make_toy_windows):
 
 
 def test_other_signals_length_and_scaling():
-    people = SimulatedPeople.simulate("published", "public", 30, 30, n_people=2)
+    people = DescriptorCodec.simulate("published", "public", 30, 30, n_people=2)
     assert people.signals == PUBLISHED and people.window_seconds == 30 and people.size == 36
 
 
@@ -62,9 +63,9 @@ def test_what_is_decoded_has_the_descriptors_asked_for(people):
         assert np.median(difference) < 0.25 * scale, name
 
 
-@pytest.mark.parametrize("generator", ["steered", "levels", "copula"])
-def test_a_codec_gives_windows(people, generator):
-    codec = choose_codec(generator, people)
+@pytest.mark.parametrize("kind", ["steered", "levels", "copula"])
+def test_a_codec_gives_windows(people, kind):
+    codec = codec_of(kind, people)
     assert codec.signals == EXTENDED and codec.window_seconds == 60
     coordinates = np.random.default_rng(0).normal(size=(50, codec.size))
     values = codec.decode(coordinates, np.random.default_rng(1))
@@ -76,7 +77,7 @@ def test_a_codec_gives_windows(people, generator):
 
 
 def test_levels_come_back():
-    codec = Levels(("EDA", "HR"), 40)
+    codec = LevelCodec(("EDA", "HR"), 40)
     coordinates = np.random.default_rng(0).uniform(-1.5, 1.5, (2000, 2))
     found = codec.encode(codec.decode(coordinates, np.random.default_rng(1)))
     # White noise of 0.05, mean over 40 s, in units of 0.2.
@@ -85,7 +86,7 @@ def test_levels_come_back():
 
 def test_the_copulas_parameters_come_back():
     """Of long windows, where an autocorrelation can be told; slopes and spreads small enough not to leave [0, 1]."""
-    codec = Copula(("EDA", "HR"), 2000)
+    codec = CopulaCodec(("EDA", "HR"), 2000)
     coordinates = np.random.default_rng(0).uniform(-1, 1, (100, 8)) * np.tile([1, 0.5, 0.3, 1], 2)
     found = codec.encode(codec.decode(coordinates, np.random.default_rng(1)))
     assert np.abs(found - coordinates).mean(axis=0).reshape(2, 4).max() < 0.25
@@ -105,7 +106,7 @@ def test_moments_are_those_of_the_definition():
 
 def test_people_come_back_from_a_file(people, tmp_path, origin):
     people.save(tmp_path / "people.npz", origin)
-    loaded = SimulatedPeople.load(tmp_path / "people.npz", origin)
+    loaded = DescriptorCodec.load(tmp_path / "people.npz", origin)
     values = people.decode(np.zeros((4, people.size)), np.random.default_rng(0))
     assert loaded.signals == people.signals
     np.testing.assert_array_equal(values, loaded.decode(np.zeros((4, people.size)), np.random.default_rng(0)))
@@ -114,7 +115,7 @@ def test_people_come_back_from_a_file(people, tmp_path, origin):
 
 
 def test_the_shortest_windows_can_be_made():
-    people = SimulatedPeople.simulate("extended", "subject", MIN_SECONDS, MIN_SECONDS, n_people=1)
+    people = DescriptorCodec.simulate("extended", "subject", MIN_SECONDS, MIN_SECONDS, n_people=1)
     values = people.decode(np.zeros((2, people.size)), np.random.default_rng(0))
     assert values.shape == (2, MIN_SECONDS, 9)
     assert simple_features(values).shape == (2, 54)

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from per_unit_loop import SECONDS, SIGNALS, clip, cross_entropy, draw_batch, flat, unit_gradients
+from promises import with_tf_privacy
 from scipy import stats
 
-from wearsynth import cgan
+from wearsynth import generators
 from wearsynth.clipping import clipped_sum
-from wearsynth.dpsgd import PrivateGradient, Units, normal, poisson_sample, uniform
+from wearsynth.dpsgd import PrivateGradient, Units
 from wearsynth.privacy import ENGINES, Promise
+from wearsynth.randomness import normal, poisson_sample, uniform
 
 layers = tf.keras.layers
 ONES = np.ones((10, 1), np.float32)
@@ -147,7 +149,7 @@ def test_the_gans_own_discriminator_is_clipped_like_a_loop(make_toy_windows, toy
         return PrivateGradient(*args, **kwargs)
 
     windows = make_toy_windows()[np.arange(22)]  # one person has fewer than the others
-    cgan.train(windows, Promise(unit, np.inf, steps=1), toy_codec, seed=0, mechanism=recorded)
+    generators.fit(windows, Promise(unit, np.inf, steps=1), "cgan", toy_codec, mechanism=recorded)
     model, loss, _, examples, targets, subjects = given
     units = Units.group(subjects, unit)
     batch = examples[units.windows], np.asarray(targets, np.float32)[units.windows], units.share
@@ -161,6 +163,7 @@ def mechanism(model, examples, subjects, promise, rng=None):
     return PrivateGradient(model, cross_entropy, promise, examples, np.ones(len(examples)), subjects, rng)
 
 
+@with_tf_privacy
 @pytest.mark.parametrize("unit", ["window", "subject"])
 def test_both_engines_take_the_same_steps(unit):
     """Same draws, same windows of each subject, same noise; an empty draw is one of the steps."""

@@ -1,6 +1,8 @@
+import ast
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,18 +12,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import wearsynth
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from wearsynth import files
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DIRECT = [Requirement(line) for line in PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"]]
 LOCK_TEXT = (ROOT / "requirements.lock").read_text()
 LOCK = [Requirement(line.rstrip("\\")) for line in LOCK_TEXT.splitlines() if re.match(r"\w", line)]
-PYTHONS = ["3.10", "3.11"]
+PYTHONS = ["3.11", "3.12", "3.13"]
 
 
 def applies(requirement, python=None):
@@ -74,3 +72,14 @@ def test_the_programs_start(program):
 def test_the_package_and_its_metadata_name_one_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert wearsynth.__version__ == PYPROJECT["project"]["version"] == citation["version"]
+
+
+def test_the_map_of_modules_is_true_and_imports_go_one_way():
+    """In the order of CONTRIBUTING.md every module comes after all that it imports: so there is no circle."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("| modules, in order of imports |")[1].split("\n\n")[0]
+    modules = re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", table))
+    package = {path.stem: path for path in files.PACKAGE.glob("*.py") if path.stem != "__init__"}
+    assert sorted(modules) == sorted(package)
+    for number, name in enumerate(modules):
+        imported = {*files.imported(ast.parse(package[name].read_text()))} & {*modules}
+        assert imported <= {*modules[:number]}, name

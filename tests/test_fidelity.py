@@ -142,19 +142,6 @@ def test_two_sample_test_is_not_won_by_remembering_people():
     assert fidelity.two_sample_auroc(real, others, seed=0) < 0.65
 
 
-def test_splits_keep_everybody_on_one_side():
-    windows = people(5, seed=0)
-    tested = []
-    for train, test in fidelity._splits(windows, seed=0):
-        assert not set(windows.subjects[train]) & set(windows.subjects[test])
-        tested += [*np.unique(windows.subjects[test])]
-    assert sorted(tested) == sorted(np.unique(windows.subjects))
-    halves = fidelity._halves(windows, seed=0)
-    first, second = next(halves)
-    assert not set(windows.subjects[first]) & set(windows.subjects[second])
-    assert len(first) + len(second) == len(windows)
-
-
 def test_compare_gives_plain_numbers_also_for_people_in_the_place_of_the_synthetic():
     record = fidelity.compare(people(3, seed=0), people(2, seed=1), seed=0)
     assert json.loads(json.dumps(record)) == record

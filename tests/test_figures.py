@@ -14,7 +14,7 @@ from wearsynth.fidelity import power_spectra
 from wearsynth.privacy import Promise
 from wearsynth.protocols import PROTOCOLS
 from wearsynth.scores import score_table
-from wearsynth.windows import SIGNALS, Windows
+from wearsynth.windows import SIGNAL_SETS, Windows
 
 PEOPLE = ("S2", "S3", "S4")
 RECORDS = {
@@ -25,14 +25,14 @@ RECORDS = {
 
 def windows_of(signals, subjects, seed):
     rng = np.random.default_rng(seed)
-    values = rng.random((len(subjects), 60, len(SIGNALS[signals]))).astype(np.float32)
-    return Windows(values, np.arange(len(subjects)) % 2, np.array(subjects), SIGNALS[signals])
+    values = rng.random((len(subjects), 60, len(SIGNAL_SETS[signals]))).astype(np.float32)
+    return Windows(values, np.arange(len(subjects)) % 2, np.array(subjects), SIGNAL_SETS[signals])
 
 
 def table_of(signals):
     conditions = ["transient"] * 60 + ["baseline"] * 120 + ["stress"] * 60
-    values = np.random.default_rng(0).random((240, len(SIGNALS[signals]))) + 0.1
-    table = pd.DataFrame(values, columns=SIGNALS[signals])
+    values = np.random.default_rng(0).random((240, len(SIGNAL_SETS[signals]))) + 0.1
+    table = pd.DataFrame(values, columns=SIGNAL_SETS[signals])
     return table.assign(subject="S2", time=np.arange(240), condition=conditions)
 
 
@@ -74,7 +74,7 @@ def legend_of(figure):
 
 def every_figure(signals, kind):
     """Name -> (figure, number of panels)."""
-    n = len(SIGNALS[signals])
+    n = len(SIGNAL_SETS[signals])
     real, synthetic = windows_of(signals, PEOPLE * 10, 0), windows_of(signals, ["synthetic"] * 30, 1)
     pair = (real, synthetic, kind)
     predictions = predictions_of("cnn", "logistic_regression")
@@ -127,11 +127,11 @@ def test_figures_are_shown_once():
 def test_recording_draws_the_table_and_shades_the_conditions():
     table = table_of("extended")
     figure = figures.recording(table, "S2", "simulated")
-    for ax, signal in zip(figure.axes, SIGNALS["extended"]):
+    for ax, signal in zip(figure.axes, SIGNAL_SETS["extended"]):
         (line,) = ax.lines
         np.testing.assert_array_equal(line.get_ydata(), table[signal])
         np.testing.assert_allclose(line.get_xdata(), np.arange(240) / 60)
-        assert figures.UNITS[signal] in ax.get_ylabel()
+        assert figures.SIGNAL_UNITS[signal] in ax.get_ylabel()
         assert len(ax.patches) == 2  # baseline and stress
 
 
@@ -349,7 +349,7 @@ def hard_case():
     rng, people = np.random.default_rng(0), np.repeat(list(HARD), 8)
     labels = np.tile([0, 0, 1, 1, 1, 1, 0, 0], 4)
     values = rng.random((32, 60, 6)).astype(np.float32)
-    test = Windows(values, labels, people, SIGNALS["published"])
+    test = Windows(values, labels, people, SIGNAL_SETS["published"])
     right = np.tile(np.arange(8), 4) >= 8 * (1 - np.array([HARD[person] for person in people]))
     tables = [
         pd.DataFrame({"subject": people, "window": np.tile(np.arange(8), 4), "label": labels, "seed": seed}).assign(
@@ -378,7 +378,7 @@ def test_hardest_people_show_their_signals_end_to_end_and_their_stress():
             stress = ax.patches[0].get_extents().transformed(ax.transData.inverted())
             np.testing.assert_allclose([stress.x0, stress.x1], [2, 6], atol=1 / 59)  # of the eight minutes
             np.testing.assert_allclose(ax.patches[0].get_facecolor()[:3], to_rgb(figures.CLASS_COLOURS[1]))
-    assert [ax.get_ylabel() for ax in axes[:-1, 0]] == list(SIGNALS["published"])
+    assert [ax.get_ylabel() for ax in axes[:-1, 0]] == list(SIGNAL_SETS["published"])
 
 
 def test_hardest_people_have_a_cross_at_every_mistake():

@@ -7,9 +7,10 @@ import os
 import numpy as np
 import pytest
 
-from wearsynth import cgan, ledger
+from wearsynth import generators, ledger
 from wearsynth.ledger import Ledger, LedgerError, read
-from wearsynth.privacy import Promise, compose
+from wearsynth.privacy import Promise, spent_together
+from wearsynth.releases import choose_query
 
 PEOPLE = {"S2": "a" * 32, "S3": "b" * 32, "S4": "c" * 32}
 WINDOW, OTHER = Promise(epsilon=0.5, release_share=1.0), Promise("subject", 2.0, 1e-3, release_share=1.0)
@@ -39,8 +40,8 @@ def test_what_was_spent_is_the_most_of_one_person(book):
     Ledger(book.path, {"S2": "somebody else's"}).enter(np.array(["S2"]), WINDOW, "key")
     said = book.spent(1e-4)
     assert (said["trainings"], said["not_private"]) == (3, 1)
-    assert said["window"] == pytest.approx(compose([(WINDOW, 0)] * 2, 1e-4), rel=1e-9)
-    assert said["subject"] == pytest.approx(compose([(OTHER, 0)], 1e-4), rel=1e-9)
+    assert said["window"] == pytest.approx(spent_together([(WINDOW, 0)] * 2, 1e-4), rel=1e-9)
+    assert said["subject"] == pytest.approx(spent_together([(OTHER, 0)], 1e-4), rel=1e-9)
     assert "subject" not in Ledger(book.path, {"S3": PEOPLE["S3"]}).spent(1e-4)
 
 
@@ -84,24 +85,29 @@ def test_processes_do_not_write_over_one_another(book):
     assert len({entry["key"] for entry in read(book.path)}) == 100
 
 
-def test_nothing_is_trained_where_it_cannot_be_entered(tmp_path, make_toy_windows, toy_codec, origin, monkeypatch):
-    monkeypatch.setattr(cgan, "train", lambda *_, **__: pytest.fail("windows were read"))
+@pytest.fixture
+def planned(toy_codec):
+    return generators.Plan("released", WINDOW, toy_codec, choose_query(toy_codec, 0.0))
+
+
+def test_nothing_is_trained_where_it_cannot_be_entered(tmp_path, make_toy_windows, planned, origin, monkeypatch):
+    monkeypatch.setattr(generators, "train", lambda *_, **__: pytest.fail("windows were read"))
     (tmp_path / "file").touch()
     book = Ledger(tmp_path / "file" / "ledger.jsonl", dict.fromkeys(("S2", "S3", "S4", "S5"), "d"))
     with pytest.raises(LedgerError, match="cannot be written .*set WEARSYNTH_LEDGER to a file that can"):
-        cgan.train_all(["S2"], make_toy_windows(), WINDOW, toy_codec, 0, tmp_path, origin, book)
+        generators.train_all(["S2"], make_toy_windows(), planned, 0, tmp_path, origin, book)
 
 
-def test_a_training_is_entered_before_it_reads_a_window(tmp_path, make_toy_windows, toy_codec, origin, monkeypatch):
+def test_a_training_is_entered_before_it_reads_a_window(tmp_path, make_toy_windows, planned, origin, monkeypatch):
     """One that fails right then has been entered, with those whom it was to be trained on."""
     book = Ledger(tmp_path / "ledger.jsonl", {f"S{number}": f"digest {number}" for number in range(2, 6)})
 
     def fail(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cgan, "train", fail)
+    monkeypatch.setattr(generators, "train", fail)
     with pytest.raises(KeyboardInterrupt):
-        cgan.train_all(["S2"], make_toy_windows(), WINDOW, toy_codec, 0, tmp_path, origin, book)
+        generators.train_all(["S2"], make_toy_windows(), planned, 0, tmp_path, origin, book)
     (entry,) = read(book.path)
     assert set(entry["people"]) == {"S3", "S4", "S5"} and entry["key"] == origin.key
 

@@ -10,13 +10,23 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from wearsynth import cgan, detector, estimators, networks, protocols
-from wearsynth.codecs import SimulatedPeople
+from wearsynth import detector, estimators, generators, networks, private_detectors, protocols
+from wearsynth.codecs import DescriptorCodec
 from wearsynth.detector import Detector
 from wearsynth.privacy import Promise
-from wearsynth.protocols import PROTOCOLS, Folds, check_people, choose_protocols, cross_validate
+from wearsynth.protocols import (
+    PROTOCOLS,
+    Folds,
+    check_people,
+    choose_folds,
+    choose_protocols,
+    cross_validate,
+    random_halves,
+    splits_by_person,
+)
+from wearsynth.releases import choose_query
 from wearsynth.scores import score_table
-from wearsynth.windows import SCALINGS, SIGNALS, concatenate, make_windows
+from wearsynth.windows import SCALINGS, SIGNAL_SETS, concatenate, make_windows
 
 TRAINED_APART = [name for name in PROTOCOLS if name != "trts"]  # which shares its training with trtr
 
@@ -307,7 +317,7 @@ def test_a_promise_trains_privately_and_once(folds, in_this_process, monkeypatch
         seen.append((name, promise, seed, set(windows.subjects)))
         return Detector(lambda values, training: networks.tf.fill((len(values), 1), 0.25), lambda values: values)
 
-    monkeypatch.setattr(networks, "train_private", train_private)
+    monkeypatch.setattr(private_detectors, "train_private", train_private)
     asked, fresh = (Promise(epsilon=2.0, sampling_probability=1.0, steps=5) for _ in range(2))
     assert asked.noise_multiplier > 0
     table = cross_validate(["private_cnn"], ["trtr"], folds, [4], 1, tmp_path, asked)
@@ -338,7 +348,7 @@ def tables(make_table):
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("signals", SIGNALS)
+@pytest.mark.parametrize("signals", SIGNAL_SETS)
 def test_a_person_has_no_part_in_how_others_are_scaled_and_cut(tables, signals, scaling):
     clean, poisoned = (make_windows(table, signals, scaling, window_seconds=12, hop_seconds=4) for table in tables)
     assert same(clean.without(PERSON), poisoned.without(PERSON))
@@ -351,10 +361,11 @@ def everything_trained(table, trainings, cache):
     """(what, protocol) -> all that was learned: by the generators, and by detectors under each protocol."""
     windows = make_windows(table, "published", "subject", window_seconds=12, hop_seconds=4)
     test = make_windows(table, "published", "subject", window_seconds=12, hop_seconds=12)
-    codec = SimulatedPeople.simulate("published", "subject", window_seconds=12, hop_seconds=12, n_people=1)
+    prior = DescriptorCodec.simulate("published", "subject", window_seconds=12, hop_seconds=12, n_people=1)
     promise = Promise(steps=4, release_share=0.5)
+    planned = generators.Plan("steered", promise, prior, choose_query(prior, 0.0))
     blind, shared = (
-        cgan.train(seen, promise, codec, seed=0, noise_seed=7).generator for seen in (windows.without(PERSON), windows)
+        generators.train(seen, planned, seed=0, noise_seed=7) for seen in (windows.without(PERSON), windows)
     )
     learned = {
         ("generator", "tstr"): [*blind.network.get_weights(), blind.moments.means, blind.moments.covariances],
@@ -367,9 +378,9 @@ def everything_trained(table, trainings, cache):
         assert len(trainings) == 3
         for name, *_, trained in trainings:
             learned[name, protocol] = content(trained.model)
-    for name in networks.PRIVATE_DETECTORS:
+    for name in private_detectors.PRIVATE_DETECTORS:
         for protocol, seen in {"trtr": folds.training_windows("real", PERSON), "everybody": windows}.items():
-            trained = networks.train_private(name, seen, Promise(), 0, np.random.default_rng(7))
+            trained = private_detectors.train_private(name, seen, Promise(), 0, np.random.default_rng(7))
             trained.stress_probability(test.values)  # or it has no weights yet
             learned[name, protocol] = content(trained.model)
     return learned
@@ -394,7 +405,7 @@ def test_the_held_out_persons_recording_reaches_no_weight(tables, trainings, mon
     """
     monkeypatch.setattr(Promise, "release_noise_multiplier", 1.0)
     monkeypatch.setattr(Promise, "noise_multiplier", 1.0)  # any will do, and calibrating takes seconds
-    monkeypatch.setattr(networks, "PRIVATE_STEPS", 4)
+    monkeypatch.setattr(private_detectors, "PRIVATE_STEPS", 4)
     monkeypatch.setattr(estimators, "random_forest", clone(estimators.random_forest).set_params(n_estimators=10))
     clean, poisoned = (
         everything_trained(table, trainings, tmp_path / name) for name, table in zip(("clean", "poisoned"), tables)
@@ -429,3 +440,31 @@ def test_protocols_are_chosen_by_name():
     for wrong in ("trtr", "tstr,real", ""):
         with pytest.raises(ValueError, match="expected 'all', or 'tstr' and others"):
             choose_protocols(wrong)
+
+
+def test_folds():
+    people = ["S2", "S3", "S10"]
+    assert choose_folds(people, "all") == people
+    assert choose_folds(people, "S10, S2") == ["S10", "S2"]
+    for folds in ("S4", "S2,S4", ""):
+        with pytest.raises(ValueError, match="S2, S3, S10"):
+            choose_folds(people, folds)
+    with pytest.raises(ValueError, match="at least two"):
+        choose_folds(["S2"], "all")
+
+
+def test_folds_named_twice_are_held_out_once():
+    assert choose_folds(["S2", "S3"], "S3,S3") == ["S3"]
+
+
+def test_splits_keep_everybody_on_one_side(make_toy_windows):
+    windows = make_toy_windows(people=5)
+    tested = []
+    for train, test in splits_by_person(windows, 4, seed=0):
+        assert not set(windows.subjects[train]) & set(windows.subjects[test])
+        tested += [*np.unique(windows.subjects[test])]
+    assert sorted(tested) == sorted(np.unique(windows.subjects))
+    halves = random_halves(windows, seed=0)
+    first, second = next(halves)
+    assert not set(windows.subjects[first]) & set(windows.subjects[second])
+    assert len(first) + len(second) == len(windows)

@@ -8,32 +8,34 @@ import pytest
 from scipy.stats import chi2, kstest
 
 from wearsynth import releases
-from wearsynth.codecs import (
+from wearsynth.codecs import moments_of
+from wearsynth.generators import codec_of
+from wearsynth.privacy import Promise
+from wearsynth.releases import (
     LITTLE_NOISE,
     OTHERS_WEIGHT,
     SOME_NOISE,
     STRESS_AXIS_WEIGHT,
-    LevelProducts,
-    LevelsFirst,
-    SimulatedPeople,
-    choose_codec,
-    moments_of,
+    Moments,
+    Query,
+    choose_query,
+    clip,
+    clipped_sum,
+    noised,
+    release,
 )
-from wearsynth.privacy import Promise
-from wearsynth.releases import Moments, clip_norm_of, clipped, noised, release, summed
 from wearsynth.windows import STRESS_SHARE, Windows
 
 ALONE = Promise(release_share=1.0)
-FORMS = [SimulatedPeople, LevelProducts, LevelsFirst]  # by noise
+QUERIES = {"all products": LITTLE_NOISE, "products of levels": SOME_NOISE, "levels first": 1.0}  # by noise
 
 
-def in_form(codec, form):
-    """The codec in one form."""
-    return form(**vars(codec))
+def query_of(codec, name):
+    return choose_query(codec, QUERIES[name])
 
 
-def vectors(windows, codec, unit):
-    return releases._vectors(windows, codec, unit)
+def vectors(windows, codec, query, unit):
+    return releases._vectors(windows, codec, query, unit)
 
 
 def power(matrix, exponent):
@@ -42,46 +44,47 @@ def power(matrix, exponent):
 
 
 def within(codec):
-    """Covariance within the classes, in the public share, as known beforehand."""
+    """Covariance within the classes, in the public share, in the prior."""
     return np.average(codec.covariances, axis=0, weights=[1 - codec.stress_share, codec.stress_share])
 
 
 def stress_axis(codec):
-    """Direction of length 1 on which the known classes differ, where the covariance within them is 1."""
+    """Direction of length 1 on which the prior's classes differ, where the covariance within them is 1."""
     axis = power(within(codec), -0.5) @ (codec.means[1] - codec.means[0])
     return axis / np.linalg.norm(axis)
 
 
-def slow_told(codec, difference):
-    """What a release tells of one window's coordinates."""
-    if not isinstance(codec, LevelsFirst):
+def slow_asked(codec, name, difference):
+    """What a query asks of one window's coordinates."""
+    if name != "levels first":
         white, axis = power(within(codec), -0.5) @ difference, stress_axis(codec)
         return white + (STRESS_AXIS_WEIGHT - 1) * (white @ axis) * axis
-    covariance, told = within(codec), np.zeros(codec.size)
+    covariance, asked = within(codec), np.zeros(codec.size)
     levels = [number for number in range(codec.size) if number % 6 == 0]
     others = [number for number in range(codec.size) if number % 6]
     of_levels, across = covariance[np.ix_(levels, levels)], covariance[np.ix_(others, levels)]
     slopes = np.linalg.solve(of_levels, across.T).T
     rest = covariance[np.ix_(others, others)] - slopes @ across.T
-    told[levels] = power(of_levels, -0.5) @ difference[levels]
-    told[others] = OTHERS_WEIGHT * power(rest, -0.5) @ (difference[others] - slopes @ difference[levels])
-    return told
+    asked[levels] = power(of_levels, -0.5) @ difference[levels]
+    asked[others] = OTHERS_WEIGHT * power(rest, -0.5) @ (difference[others] - slopes @ difference[levels])
+    return asked
 
 
-def slow_vectors(windows, codec, unit):
+def slow_vectors(windows, codec, name, unit):
     """The same by loops: one window, one pair of coordinates after the other."""
-    whitening_of_pairs = power(within(codec)[codec.paired][:, codec.paired], -0.5)
+    query = query_of(codec, name)
+    whitening_of_pairs = power(within(codec)[query.paired][:, query.paired], -0.5)
     rows = []
     for index, label in enumerate(windows.labels):
         difference = codec.encode(windows.values[index : index + 1])[0] - codec.means[label]
-        paired = whitening_of_pairs @ difference[codec.paired]
-        known = whitening_of_pairs @ codec.covariances[label][codec.paired][:, codec.paired] @ whitening_of_pairs
+        paired = whitening_of_pairs @ difference[query.paired]
+        known = whitening_of_pairs @ codec.covariances[label][query.paired][:, query.paired] @ whitening_of_pairs
         products = [
-            codec.product_weight * (1 if i == j else math.sqrt(2)) * (paired[i] * paired[j] - known[i, j])
-            for i in range(len(codec.paired))
-            for j in range(i, len(codec.paired))
+            query.product_weight * (1 if i == j else math.sqrt(2)) * (paired[i] * paired[j] - known[i, j])
+            for i in range(len(query.paired))
+            for j in range(i, len(query.paired))
         ]
-        rows.append((label, np.array([*slow_told(codec, difference), *products])))
+        rows.append((label, np.array([*slow_asked(codec, name, difference), *products])))
     if unit == "window":
         return [np.concatenate([own * (label == 0), own * (label == 1)]) for label, own in rows]
     result = []
@@ -92,57 +95,57 @@ def slow_vectors(windows, codec, unit):
     return result
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", QUERIES)
 @pytest.mark.parametrize("unit", ["window", "subject"])
-def test_vectors_equal_a_loops(make_toy_windows, toy_codec, unit, form):
+def test_vectors_equal_a_loops(make_toy_windows, toy_codec, unit, name):
     windows = make_toy_windows()[np.r_[0, 3, 4:22]]  # the first person has windows with stress only, the last few
-    codec = in_form(toy_codec, form)
-    found, counts = vectors(windows, codec, unit)
-    np.testing.assert_allclose(found, slow_vectors(windows, codec, unit), rtol=1e-9, atol=1e-9)
+    found, counts = vectors(windows, toy_codec, query_of(toy_codec, name), unit)
+    np.testing.assert_allclose(found, slow_vectors(windows, toy_codec, name, unit), rtol=1e-9, atol=1e-9)
     n = len(windows) if unit == "window" else 4
     expected = [n * (1 - STRESS_SHARE), n * STRESS_SHARE] if unit == "window" else [n, n]
     np.testing.assert_allclose(counts, np.repeat(expected, len(found[0]) // 2))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", QUERIES)
 @pytest.mark.parametrize("unit", ["window", "subject"])
-def test_one_unit_more_moves_the_sum_by_a_clip_norm_at_most(make_toy_windows, toy_codec, unit, form):
+def test_one_unit_more_moves_the_sum_by_a_clip_norm_at_most(make_toy_windows, toy_codec, unit, name):
     """Whatever a unit holds: extreme values, or some that are not finite at all."""
-    codec = in_form(toy_codec, form)
-    clip_norm = clip_norm_of(codec)
+    query = query_of(toy_codec, name)
     windows = make_toy_windows()
     for value in (0.0, 1.0, 1e30, np.nan, np.inf):
         others = np.isin(windows.subjects, ["S2", "S3", "S4"])
         values = np.where(others[:, None, None], windows.values, np.float32(value))
-        found, _ = vectors(replace(windows, values=values), codec, unit)
-        lengths = np.linalg.norm(clipped(found, clip_norm), axis=1)
-        assert np.isfinite(lengths).all() and lengths.max() <= clip_norm * (1 + 1e-9)
-        without, _ = vectors(windows[others], codec, unit)
+        found, _ = vectors(replace(windows, values=values), toy_codec, query, unit)
+        lengths = np.linalg.norm(clip(found, query.clip_norm), axis=1)
+        assert np.isfinite(lengths).all() and lengths.max() <= query.clip_norm * (1 + 1e-9)
+        without, _ = vectors(windows[others], toy_codec, query, unit)
         # The others' vectors are what they were: nothing of a unit gets into another's.
         np.testing.assert_allclose(found[: len(without)], without, atol=1e-9)
 
 
 def test_clipping_shortens_what_is_longer_and_nothing_else():
-    found = clipped(np.array([[3.0, 4.0], [0.3, 0.4], [0, 0], [np.nan, 1]]), 1.0)
+    found = clip(np.array([[3.0, 4.0], [0.3, 0.4], [0, 0], [np.nan, 1]]), 1.0)
     np.testing.assert_allclose(found, [[0.6, 0.8], [0.3, 0.4], [0, 0], [0, 0]])
 
 
-def test_what_is_told_goes_by_the_noise_of_a_mean(toy_codec):
+def test_what_is_asked_goes_by_the_noise_of_a_mean(toy_codec):
     edges = [0.0, LITTLE_NOISE, SOME_NOISE, np.inf]
-    for form, least, most in zip(FORMS, edges, edges[1:]):
-        assert [type(toy_codec.for_noise(noise)) for noise in (np.nextafter(least, 1), most)] == [form, form]
-    for generator in ("levels", "copula"):
-        plain = choose_codec(generator, toy_codec)
-        assert plain.for_noise(np.inf) is plain
+    for n_paired, least, most in zip((toy_codec.size, len(toy_codec.levels), 0), edges, edges[1:]):
+        found = [len(choose_query(toy_codec, noise).paired) for noise in (np.nextafter(least, 1), most)]
+        assert found == [n_paired, n_paired]
+    for kind, products in {"levels": False, "copula": True}.items():
+        codec = codec_of(kind, toy_codec)
+        for noise in (0.0, np.inf):
+            assert len(choose_query(codec, noise).paired) == codec.size * products
 
 
 @pytest.mark.parametrize("unit", ["window", "subject"])
 def test_the_noise_is_the_promised_one_in_every_entry(make_toy_windows, toy_codec, unit):
-    """What is told less the sum, over the promised scale: independent, standard normal."""
-    windows, codec, promise = make_toy_windows(), in_form(toy_codec, LevelsFirst), Promise(unit, release_share=1.0)
-    (total, _), rng = summed(windows, codec, unit), np.random.default_rng(0)
-    scale = promise.release_noise_multiplier * clip_norm_of(codec)
-    noise = np.array([noised(total, codec, promise, rng) - total for _ in range(400)]) / scale
+    """What is released less the sum, over the promised scale: independent, standard normal."""
+    windows, query, promise = make_toy_windows(), query_of(toy_codec, "levels first"), Promise(unit, release_share=1.0)
+    (total, _), rng = clipped_sum(windows, toy_codec, query, unit), np.random.default_rng(0)
+    scale = promise.release_noise_multiplier * query.clip_norm
+    noise = np.array([noised(total, query, promise, rng) - total for _ in range(400)]) / scale
     assert kstest(noise.ravel(), "norm").pvalue > 1e-3  # seeded: passes or fails for good
     # The sum of 400 squares is chi-square with 400 degrees of freedom: bounds for all entries at once.
     tail = 1e-3 / noise.shape[1]
@@ -156,79 +159,85 @@ def test_the_noise_is_the_promised_one_in_every_entry(make_toy_windows, toy_code
 
 
 def test_noise_comes_from_entropy_and_its_variance_is_handed_on(make_toy_windows, toy_codec, monkeypatch):
-    given, codec, windows = [], in_form(toy_codec, LevelProducts), make_toy_windows()
-    monkeypatch.setattr(releases, "_moments", lambda mean, variances, _: given.append((mean, variances)))
+    given, query, windows = [], query_of(toy_codec, "products of levels"), make_toy_windows()
+    monkeypatch.setattr(releases, "_posterior", lambda mean, variances, *_: given.append((mean, variances)))
     for _ in range(2):
-        release(windows, codec, ALONE)
+        release(windows, toy_codec, query, ALONE)
     (first, variances), (second, _) = given
     assert not np.isclose(first, second).any()
-    _, counts = vectors(windows, codec, "window")
-    np.testing.assert_allclose(variances, (ALONE.release_noise_multiplier * clip_norm_of(codec) / counts) ** 2)
+    _, counts = vectors(windows, toy_codec, query, "window")
+    np.testing.assert_allclose(variances, (ALONE.release_noise_multiplier * query.clip_norm / counts) ** 2)
 
 
 def test_a_private_promise_that_pays_for_no_release_is_refused_one(make_toy_windows, toy_codec):
     with pytest.raises(ValueError, match="release_share=0: expected a promise that pays"):
-        release(make_toy_windows(), toy_codec, Promise())
+        release(make_toy_windows(), toy_codec, choose_query(toy_codec, 0.0), Promise())
 
 
-@pytest.mark.parametrize("generator", ["released", "copula", "levels"])
-def test_without_privacy_the_moments_are_the_windows_own(make_toy_windows, toy_codec, generator):
-    """Of covariances, the part that is told."""
-    codec, windows = choose_codec(generator, toy_codec), make_toy_windows()
-    found = release(windows, codec, Promise(epsilon=math.inf, release_share=1.0))
-    pairs = np.ix_(codec.paired, codec.paired)
+@pytest.mark.parametrize("kind", ["released", "copula", "levels"])
+def test_without_privacy_the_moments_are_the_windows_own(make_toy_windows, toy_codec, kind):
+    """Of covariances, the part that is asked."""
+    codec, windows = codec_of(kind, toy_codec), make_toy_windows()
+    query = choose_query(codec, 0.0)
+    found = release(windows, codec, query, Promise(epsilon=math.inf, release_share=1.0))
+    pairs = np.ix_(query.paired, query.paired)
     for label in (0, 1):
         own = codec.encode(windows.values[windows.labels == label])
         np.testing.assert_allclose(found.means[label], own.mean(axis=0))
         np.testing.assert_allclose(found.covariances[label][pairs], np.cov(own.T, bias=True)[pairs], atol=1e-9)
-        if generator == "levels":
+        if kind == "levels":
             np.testing.assert_array_equal(found.covariances[label], codec.covariances[label])
 
 
-def test_what_is_not_told_of_covariances_follows_from_what_is_as_before(toy_codec):
-    codec = in_form(toy_codec, LevelProducts)
-    pairs = np.ix_(codec.paired, codec.paired)
+def test_what_is_not_asked_of_covariances_follows_from_what_is_as_in_the_prior(toy_codec):
+    codec, query = toy_codec, query_of(toy_codec, "products of levels")
+    pairs = np.ix_(query.paired, query.paired)
     paired = np.stack(
         [(1 + label) * np.cov(np.random.default_rng(0).normal(size=(len(pairs[0]), 20))) for label in (0, 1)]
     )
-    for found, own, known in zip(releases._with_paired(codec, paired), paired, codec.covariances):
+    for found, own, known in zip(releases._with_paired(codec, query, paired), paired, codec.covariances):
         np.testing.assert_allclose(found[pairs], own, atol=1e-9)
-        slopes, slopes_known = (np.linalg.solve(each[pairs], each[codec.paired]) for each in (found, known))
+        slopes, slopes_known = (np.linalg.solve(each[pairs], each[query.paired]) for each in (found, known))
         np.testing.assert_allclose(slopes, slopes_known, atol=1e-7)
-        rest, rest_known = found - found[:, codec.paired] @ slopes, known - known[:, codec.paired] @ slopes_known
+        rest, rest_known = found - found[:, query.paired] @ slopes, known - known[:, query.paired] @ slopes_known
         np.testing.assert_allclose(rest, rest_known, atol=1e-7)
         assert np.linalg.eigvalsh(found).min() > 0
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_drowned_in_noise_the_moments_stay_as_known_beforehand(make_toy_windows, toy_codec, form):
-    """The means are then in doubt as much as before the release, and windows are drawn from all that they may be."""
+@pytest.mark.parametrize("name", QUERIES)
+def test_where_noise_prevails_the_moments_stay_the_priors(make_toy_windows, toy_codec, name):
+    """The means' posterior is then their prior, and windows are drawn from all of it."""
     rng = np.random.default_rng(0)  # of products, some may by chance look like more than noise
-    found = release(make_toy_windows(), in_form(toy_codec, form), Promise(epsilon=1e-3, release_share=1.0), rng)
+    found = release(
+        make_toy_windows(), toy_codec, query_of(toy_codec, name), Promise(epsilon=1e-3, release_share=1.0), rng
+    )
     spread = np.sqrt(np.diag(within(toy_codec)))
     assert np.abs((found.means - toy_codec.means) / spread).max() < 0.1
-    expected = toy_codec.covariances + sum(toy_codec.doubt) * within(toy_codec)
+    expected = toy_codec.covariances + sum(toy_codec.prior_variances) * within(toy_codec)
     np.testing.assert_allclose(found.covariances, expected, atol=0.1 * spread.max() ** 2)
 
 
-def moments_without_products(released, variances, codec):
-    """Moments from both classes' released means (2, size), with noise of `variances` (2,); products drown."""
-    products = np.zeros((2, len(codec.paired) * (len(codec.paired) + 1) // 2))
+def moments_without_products(released, variances, codec, query):
+    """Moments from both classes' released means (2, size), with noise of `variances` (2,), and far more on products."""
+    products = np.zeros((2, len(query.paired) * (len(query.paired) + 1) // 2))
     noises = np.hstack([np.tile(variances[:, None], codec.size), products + 1e12])
-    return releases._moments(np.hstack([released, products]).ravel(), noises.ravel(), codec)
+    return releases._posterior(np.hstack([released, products]).ravel(), noises.ravel(), codec, query)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_codec, form):
-    """By draws instead of algebra: means as known beforehand, weighted by how well they explain what is released."""
-    rng, codec, size = np.random.default_rng(0), in_form(toy_codec, form), toy_codec.size
+@pytest.mark.parametrize("name", QUERIES)
+def test_means_are_the_posterior_of_prior_and_release(toy_codec, name):
+    """By draws instead of algebra: means from the prior, weighted by how well they explain what is released."""
+    rng, codec, size = np.random.default_rng(0), toy_codec, toy_codec.size
+    query = query_of(codec, name)
     white = power(within(codec), -0.5)
     released = 0.3 * stress_axis(codec) + 0.1 * rng.normal(size=(2, size))
     variances = np.array([3.0, 5.0])  # so much noise that many draws weigh in
-    found = moments_without_products(released, variances, codec)
-    common, contrast = (np.sqrt(doubt) * rng.normal(size=(200000, size)) for doubt in codec.doubt)
+    found = moments_without_products(released, variances, codec, query)
+    common, contrast = (np.sqrt(doubt) * rng.normal(size=(200000, size)) for doubt in codec.prior_variances)
     means = np.stack([common - contrast, common + contrast])
-    seen = codec.shortened * np.apply_along_axis(lambda unit: slow_told(codec, unit), 0, power(within(codec), 0.5))
+    seen = query.clipping_bias * np.apply_along_axis(
+        lambda unit: slow_asked(codec, name, unit), 0, power(within(codec), 0.5)
+    )
     seen = means @ seen.T
     misfit = np.sum((seen - released[:, None]) ** 2 / variances[:, None, None], axis=(0, 2))
     weights = np.exp(-misfit / 2)
@@ -238,20 +247,23 @@ def test_means_are_the_posterior_of_what_was_known_and_what_is_released(toy_code
     np.testing.assert_allclose((found.means - codec.means) @ white, expected, atol=5 * 0.7 / np.sqrt(20000))
     about = means - expected[:, None]
     doubt = np.einsum("n,cns,cnt->cst", weights, about, about)
-    # Drowned products leave the covariances as they were.
+    # Products with so much noise leave the covariances as they were.
     added = white @ (found.covariances - codec.covariances) @ white
     np.testing.assert_allclose(added, doubt, atol=5 * 0.7 / np.sqrt(20000))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_posterior_of_means_is_kalmans(toy_codec, form):
+@pytest.mark.parametrize("name", QUERIES)
+def test_the_posterior_of_means_is_kalmans(toy_codec, name):
     """The same exactly, where there is less noise: by what is seen of means, not by what that makes of the noise."""
-    rng, codec, size = np.random.default_rng(0), in_form(toy_codec, form), toy_codec.size
+    rng, codec, size = np.random.default_rng(0), toy_codec, toy_codec.size
+    query = query_of(codec, name)
     white = power(within(codec), -0.5)
-    see = codec.shortened * np.apply_along_axis(lambda unit: slow_told(codec, unit), 0, power(within(codec), 0.5))
+    see = query.clipping_bias * np.apply_along_axis(
+        lambda unit: slow_asked(codec, name, unit), 0, power(within(codec), 0.5)
+    )
     released, variances = rng.normal(size=(2, size)), np.array([0.01, 0.03])
-    found = moments_without_products(released, variances, codec)
-    common, contrast = codec.doubt
+    found = moments_without_products(released, variances, codec, query)
+    common, contrast = codec.prior_variances
     prior = np.kron([[common + contrast, common - contrast], [common - contrast, common + contrast]], np.eye(size))
     both, noise = np.kron(np.eye(2), see), np.diag(np.repeat(variances, size))
     expected = prior @ both.T @ np.linalg.solve(both @ prior @ both.T + noise, released.ravel())
@@ -261,43 +273,47 @@ def test_the_posterior_of_means_is_kalmans(toy_codec, form):
 class AsTheyAre:
     """A codec whose coordinates are the values of windows of one second."""
 
-    size, doubt, product_weight, shortened, stress_share = 12, (0.4, 0.08), 0.3, 0.6, 0.3
-    paired, covariances = np.arange(4), np.stack([np.eye(12)] * 2)
+    size, prior_variances, stress_share = 12, (0.4, 0.08), 0.3
+    covariances = np.stack([np.eye(12)] * 2)
     means = np.stack([np.zeros(12), np.eye(12)[0]])
-    axes = SimulatedPeople.axes
-
-    def __init__(self, reach):
-        self.reach = reach
 
     def encode(self, values):
         return values[:, 0].astype(float)
 
 
+def asked_of(codec, reach):
+    """A query of all coordinates, and of the products of the first four."""
+    return Query(releases._stress_axes(codec), np.arange(4), 0.3, reach * np.sqrt(codec.size), 0.6)
+
+
 def test_covariances_are_those_whose_products_are_released():
-    """Of each class, where its products are told without noise; of both by one class's, where the other's drown."""
+    """Of each class, where its products have no noise; of both by one class's, where the other's are lost in it."""
     rng, size, n_paired = np.random.default_rng(0), 6, 4
-    codec = AsTheyAre(reach=1.0)
+    codec = AsTheyAre()
     mixing = np.eye(size) + 0.3 * rng.normal(size=(2, 2, size, size))
-    known, own = mixing @ mixing.swapaxes(2, 3)  # known beforehand, and real people's: correlated, other in each class
+    known, own = mixing @ mixing.swapaxes(2, 3)  # the prior's, and real people's: correlated, other in each class
     codec.size, codec.means, codec.covariances = size, rng.normal(size=(2, size)), known
+    query = asked_of(codec, reach=1.0)
     pairs, upper = np.ix_(range(n_paired), range(n_paired)), np.triu_indices(n_paired)
     whitening = power(within(codec)[pairs], -0.5)
-    weights = codec.product_weight * np.where(upper[0] == upper[1], 1, math.sqrt(2))
+    weights = query.product_weight * np.where(upper[0] == upper[1], 1, math.sqrt(2))
     released = rng.normal(0, 2, (2, size))
 
     def moments(products, product_variances):
         variances = [
             np.append(np.full(size, noise), np.full(10, other)) for noise, other in zip((3, 5), product_variances)
         ]
-        return releases._moments(np.hstack([released, products]).ravel(), np.ravel(variances), codec)
+        return releases._posterior(np.hstack([released, products]).ravel(), np.ravel(variances), codec, query)
 
-    drowned = moments(np.zeros((2, 10)), (1e12, 1e12))
-    doubt = drowned.covariances - known  # the posterior's, as is its mean: see the test above
-    shifts = drowned.means - codec.means
-    # Products are of differences from what was known: the means' shift and its doubt are in them.
+    lost = moments(np.zeros((2, 10)), (1e12, 1e12))
+    doubt = lost.covariances - known  # the posterior's, as is its mean: see the test above
+    shifts = lost.means - codec.means
+    # Products are of differences from the prior: the means' shift and its doubt are in them.
     squares = own + shifts[:, :, None] * shifts[:, None] + doubt - known
-    products = np.stack([weights * (whitening @ each[pairs] @ whitening)[upper] for each in codec.shortened * squares])
-    kept = codec.shortened * (own - known)
+    products = np.stack(
+        [weights * (whitening @ each[pairs] @ whitening)[upper] for each in query.clipping_bias * squares]
+    )
+    kept = query.clipping_bias * (own - known)
     for product_variances, changes in (((1e-9, 1e-9), kept), ((1e-9, 1e12), kept[[0, 0]])):
         found = moments(products, product_variances)
         expected = known + changes + doubt
@@ -310,7 +326,7 @@ def test_with_little_noise_moments_come_close_to_the_windows_own(unit, reach):
     """Means nearly as they are: clipping, made up for by one factor, leaves 0.7 to 1.3 of how far they have moved.
     Covariances, of which clipping leaves a half or so: nowhere drawn in, or stretched, by the means' having moved.
     Where the classes' own differ, so do they."""
-    rng, codec, n_people = np.random.default_rng(0), AsTheyAre(reach), 600
+    rng, codec, n_people = np.random.default_rng(0), AsTheyAre(), 600
     subjects = np.repeat([f"S{number}" for number in range(n_people)], 10)
     labels = (np.arange(len(subjects)) % 10 < 10 * codec.stress_share).astype(int)
     moved = rng.normal(0, 0.5, (2, 12))
@@ -321,7 +337,7 @@ def test_with_little_noise_moments_come_close_to_the_windows_own(unit, reach):
     own[:, 3] *= np.where(labels == 1, 0.5, 1.5)
     values = (codec.means + moved)[labels] + own
     windows = Windows(values[:, None].astype(np.float32), labels, subjects, tuple("abcdefghijkl"))
-    found = release(windows, codec, Promise(unit=unit, epsilon=50.0, release_share=1.0), rng)
+    found = release(windows, codec, asked_of(codec, reach), Promise(unit=unit, epsilon=50.0, release_share=1.0), rng)
     shift = found.means - codec.means
     for chosen in (slice(0, 1), slice(1, None)):
         ours, theirs = shift[:, chosen].ravel(), moved[:, chosen].ravel()
@@ -333,19 +349,19 @@ def test_with_little_noise_moments_come_close_to_the_windows_own(unit, reach):
     assert with_stress < 0.8 and without_stress > 1.2
 
 
-def test_belief_is_the_posterior_mean_of_normal_numbers():
+def test_shrinkage_gives_the_posterior_mean_of_normal_numbers():
     """Of numbers of one unknown variance: close to what that variance would give."""
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 0.5, 3000)
     noise = rng.uniform(0.1, 0.7, 3000)
     noisy = truth + rng.normal(0, np.sqrt(noise))
     best = noisy * 0.25 / (0.25 + noise)
-    found = releases._believed(noisy, noise)
+    found = releases._shrunk(noisy, noise)
     errors = [np.mean((each - truth) ** 2) for each in (found, best, noisy, 0 * noisy)]
     assert errors[0] < 1.02 * errors[1] < min(errors[2:])
 
 
-def test_belief_in_both_classes_is_the_posterior_mean_of_what_they_share_and_differ_in():
+def test_shrinkage_in_both_classes_is_the_posterior_mean_of_what_they_share_and_differ_in():
     """Close to what the exact posterior gives, and closer to the truth than each class by itself."""
     rng = np.random.default_rng(0)
     noise = np.stack([np.full(3000, 0.1), np.full(3000, 0.5)])
@@ -356,8 +372,8 @@ def test_belief_in_both_classes_is_the_posterior_mean_of_what_they_share_and_dif
     spread = np.outer([-shares[1], shares[0]], [-shares[1], shares[0]])
     prior = 0.5**2 * np.ones((2, 2)) + 0.2**2 * spread
     exact = prior @ np.linalg.inv(prior + np.diag(noise[:, 0])) @ noisy
-    alone = [releases._believed(*each) for each in zip(noisy, noise)]
-    found = releases._believed_of_both(noisy, noise)
+    alone = [releases._shrunk(*each) for each in zip(noisy, noise)]
+    found = releases._shrunk_of_both(noisy, noise)
     errors = [np.mean((each - truth) ** 2) for each in (found, exact, alone, noisy)]
     assert errors[0] < 1.02 * errors[1] < min(errors[2:])
 

@@ -8,8 +8,9 @@ import pytest
 from bs4 import BeautifulSoup
 
 from wearsynth import report
-from wearsynth.report import budget_points, clean, difference_table, job_table, result_table, utility_points
+from wearsynth.report import clean, difference_table, result_table, utility_points
 from wearsynth.scores import SCORES
+from workflow.report import budget_points, job_table
 
 
 def record(detector, mean, half_width=0.1, leaky=False):
@@ -144,7 +145,7 @@ def test_a_page_of_hostile_outputs_runs_nothing(tmp_path):
     ]
     pages = []
     for content in (cells, []):
-        report._write_page(nbformat.v4.new_notebook(cells=content), "title", tmp_path / "page.html")
+        report.write_page(nbformat.v4.new_notebook(cells=content), "title", tmp_path / "page.html")
         pages.append(BeautifulSoup((tmp_path / "page.html").read_text(encoding="utf-8"), "html.parser"))
     scripts = [[str(tag) for tag in page.find_all(["script", "link", "iframe", "svg"])] for page in pages]
     assert scripts[0] == scripts[1]

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wearsynth import results
 from wearsynth.files import write_json
-from wearsynth.report import differences, person_table
 from wearsynth.runs import RunFolder
 from wearsynth.scores import SCORES, bootstrap_interval
+from workflow import results
+from workflow.report import differences, person_table
 
 PEOPLE = ("S2", "S6", "S7", "S9", "S11")
 

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from wearsynth.recordings import SIGNALS, find_recordings, one_hertz, read_recording
-from wearsynth.simulation import POPULATION, simulate_recording, write_cohort
+from wearsynth.simulation import simulate_recording, write_cohort
 
 BASELINE, STRESS, AMUSEMENT = 1, 2, 3
 
@@ -51,41 +51,6 @@ def test_people_and_seeds_differ(cohort):
     for other in (s4, other_seed):
         n = min(len(s2.bvp), len(other.bvp))
         assert abs(np.corrcoef(s2.bvp[:n], other.bvp[:n])[0, 1]) < 0.1
-
-
-def test_population_altered_by_nothing_is_the_same():
-    same = POPULATION.altered(0, np.random.default_rng(0))
-    assert same.orders == POPULATION.orders and same.non_responders == POPULATION.non_responders
-    assert same.traits == pytest.approx({name: pytest.approx(ends) for name, ends in POPULATION.traits.items()})
-    for name, ends in POPULATION.skewed_traits.items():
-        assert same.skewed_traits[name] == pytest.approx(ends)
-
-
-def test_altered_populations_move_by_their_size():
-    moves, stretches = [], []
-    for seed in range(100):
-        altered = POPULATION.altered(1.5, np.random.default_rng(seed))
-        for name, (low, high) in altered.traits.items():
-            before = POPULATION.traits[name]
-            assert low <= high
-            if before[0] < 0 or name == "skin_temperature":  # the others may be cut off at the bottom
-                moves.append((low + high - sum(before)) / (before[1] - before[0]))
-                stretches.append(np.log((high - low) / (before[1] - before[0])))
-        assert all(0 < low < high for low, high in altered.skewed_traits.values())
-        phases = set(sum(altered.orders, ()))
-        assert len(phases) == len(set(sum(POPULATION.orders, ()))) and all(0 <= phase.standing <= 1 for phase in phases)
-    # 200 draws each: a standard error of 5 % of a standard deviation, and 7 % of it for a mean
-    assert np.std(moves) == pytest.approx(1.5, rel=0.2) and abs(np.mean(moves)) < 0.35
-    assert np.std(stretches) == pytest.approx(0.6, rel=0.2) and abs(np.mean(stretches)) < 0.14
-
-
-def test_altered_people_can_be_recorded():
-    for seed in range(3):
-        altered = POPULATION.altered(1.5, np.random.default_rng(seed))
-        recording, heart_rate = simulate_recording("S2", 0, altered)
-        table = one_hertz(recording)
-        assert np.isfinite(table.select_dtypes("number")).all(axis=None)
-        assert recording.eda.min() > 0 and heart_rate.min() > 30 and set(recording.label) == {0, 1, 2, 3, 4}
 
 
 def test_people_differ_in_their_levels(cohort):

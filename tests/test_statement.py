@@ -6,11 +6,13 @@ from dataclasses import fields, replace
 from functools import cache
 
 import pytest
-from promises import INFINITE, PROMISES, SUBJECT, with_noise
+from promises import INFINITE, PROMISES, SUBJECT, with_noise, with_tf_privacy
 
+from wearsynth.accounting import group_epsilon
 from wearsynth.files import write_json
-from wearsynth.privacy import Promise, compose
+from wearsynth.privacy import Promise, spent_together
 from wearsynth.statement import cross_check, statement, statement_text
+from wearsynth.tf_privacy import why_missing
 
 
 @cache
@@ -30,15 +32,17 @@ def test_the_renyi_accountant_agrees_from_above(promise):
     assert promise.spent(promise.steps) <= check(promise)["rdp_epsilon"] <= 1.4 * promise.spent(promise.steps)
 
 
+@with_tf_privacy
 @pytest.mark.parametrize("promise", [*PROMISES, SUBJECT], ids=lambda promise: f"{promise.unit}-{promise.epsilon}")
 def test_tensorflow_privacy_states_the_same_figure(promise):
     example, user = figures_of(check(promise)["tensorflow_privacy"])
     # It is told these promises' sampling and steps exactly, and prints three decimals.
     assert example == pytest.approx(check(promise)["rdp_epsilon"], abs=0.0005)
     # Its group privacy starts from epsilon and delta alone, and so stays above the reading for 72 windows.
-    assert user > promise._group_epsilon(promise.steps, 72)
+    assert user > group_epsilon(promise.mechanism(promise.steps), 72, promise.delta)
 
 
+@with_tf_privacy
 def test_tensorflow_privacy_rounds_the_safe_way():
     promise = with_noise(2.0, 1e-5, 0.1, 3)  # 3 * 0.1 / 0.1 is more than 3 in floating point
     example, _ = figures_of(check(promise)["tensorflow_privacy"])
@@ -62,8 +66,10 @@ def test_the_statement_says_what_was_promised_and_spent(tmp_path):
     assert said["noise_multiplier"] == promise.noise_multiplier
     assert said["engine"] == "fused"
     assert said["accountant"].startswith("PLD")
-    assert said["spent"] == promise.readings(promise.steps, 2, 72)
-    assert said["spent_all_generators"] == compose([(promise, promise.steps)] * 3, promise.delta) > promise.epsilon
+    assert said["spent"] == promise.epsilons(promise.steps, 2, 72)
+    assert (
+        said["spent_all_generators"] == spent_together([(promise, promise.steps)] * 3, promise.delta) > promise.epsilon
+    )
     assert said["cross_check"] == check(promise)
     assert all(isinstance(line, str) for line in said["outside_guarantee"])
     write_json(tmp_path / "metrics.json", {"privacy": said})
@@ -98,18 +104,22 @@ def test_the_statement_reads_the_steps_really_taken():
 def test_the_text_shows_what_others_say():
     text = statement_text(state(PROMISES[0]))
     check = state(PROMISES[0])["cross_check"]
-    assert f"```text\n{check['tensorflow_privacy']}```" in text
     sentences = " ".join(text.split())
-    assert f"says epsilon {check['rdp_epsilon']:.3g} for a window" in sentences
-    assert "over 432 examples" in sentences and "at most 72 examples per user" in sentences
+    assert f"gives epsilon {check['rdp_epsilon']:.3g} for a window" in sentences
+    if check["missing"]:
+        assert why_missing() == check["missing"] and f"is left out: {why_missing()}.)" in sentences
+    else:
+        assert f"```text\n{check['tensorflow_privacy']}```" in text
+        assert "over 432 examples" in sentences and "at most 72 examples per user" in sentences
     assert "clipped by fused" in sentences and "windows of a drawn subject" not in sentences
 
 
 def test_the_text_for_a_subject_names_the_most_windows_of_a_step():
-    said = state(replace(SUBJECT, windows_per_subject=7, engine="tensorflow_privacy"))
+    said = state(replace(SUBJECT, windows_per_subject=7))
     sentences = " ".join(statement_text(said).split())
-    assert "at most 7 windows of a drawn subject, clipped by tensorflow_privacy" in sentences
-    assert "at most 1 examples per user" in sentences  # a person is one unit here
+    assert "at most 7 windows of a drawn subject, clipped by fused" in sentences
+    # A person is one unit here.
+    assert "at most 1 examples per user" in sentences or said["cross_check"]["missing"]
 
 
 def test_the_text_without_a_guarantee_says_nothing_else():

@@ -16,7 +16,6 @@ from wearsynth.windows import (
     PUBLISHED,
     SCALINGS,
     Windows,
-    choose_folds,
     concatenate,
     make_windows,
     most_windows_per_second,
@@ -210,21 +209,6 @@ def test_to_table_has_a_row_a_second_in_physical_units(make_toy_windows):
         assert [row.EDA, row.BVP_amplitude] == pytest.approx(expected, rel=1e-6)  # single precision
         assert row.label == windows.labels[row.window]
     assert len(table) == 3 * 5
-
-
-def test_folds():
-    people = ["S2", "S3", "S10"]
-    assert choose_folds(people, "all") == people
-    assert choose_folds(people, "S10, S2") == ["S10", "S2"]
-    for folds in ("S4", "S2,S4", ""):
-        with pytest.raises(ValueError, match="S2, S3, S10"):
-            choose_folds(people, folds)
-    with pytest.raises(ValueError, match="at least two"):
-        choose_folds(["S2"], "all")
-
-
-def test_folds_named_twice_are_held_out_once():
-    assert choose_folds(["S2", "S3"], "S3,S3") == ["S3"]
 
 
 @pytest.mark.parametrize(

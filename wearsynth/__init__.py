@@ -1,11 +1,15 @@
 """Synthetic smartwatch recordings under differential privacy."""
 
 import os
+import sys
 
-# TensorFlow's C++ side reads this once, on its first import. Only 3 also hides the three "errors" with which 2.15
-# greets every machine; real errors arrive as Python exceptions all the same.
+# TensorFlow's C++ side reads this once, on its first import. Real errors arrive as Python exceptions all the same.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Likewise. One core a training: see parallel.py.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# `tf.keras` is Keras 2, from the package tf-keras.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+# Keeps tensorflow-privacy from importing all that it has, as part of that needs packages that are no more.
+sys.skip_tf_privacy_import = True
 
 __version__ = "0.1.0"

@@ -16,31 +16,28 @@ tell, or a release, and everything computed from either, the generator included;
 two add up is the accountant's word. It does not cover the range of a person that scaling='subject' reads, nor how the
 operating system draws its entropy.
 
-`make audit` runs the long version and writes docs/audit.json and images/audit.png.
+`make audit` (`benchmarks/audit.py`) makes the long version.
 """
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from functools import lru_cache, partial
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-import tensorflow as tf
 from dp_accounting.pld import privacy_loss_distribution
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from tqdm import tqdm
 
-from wearsynth import cgan
+from wearsynth import generators, releases
 from wearsynth.clipping import clipped_sum
-from wearsynth.codecs import Codec, SimulatedPeople
-from wearsynth.dpsgd import PrivateGradient, Units, uniform
+from wearsynth.codecs import DescriptorCodec
+from wearsynth.dpsgd import PrivateGradient, Units
+from wearsynth.generators import Plan
 from wearsynth.privacy import Promise
-from wearsynth.releases import clip_norm_of, noised, summed
-from wearsynth.windows import EXTENDED, Windows, concatenate
+from wearsynth.quiet import tf
+from wearsynth.randomness import uniform
+from wearsynth.releases import noised
+from wearsynth.windows import Windows, concatenate
 
 CANARY_SIZE = 15.0  # so large that its gradient is clipped, and not so large that the loss saturates: no gradient
 GUESSED = 0.1  # share of the canaries guessed; fixed beforehand: to choose it on the outcome would void the confidence
@@ -52,6 +49,23 @@ CONTROLS = {  # mechanisms that break the promise: factors of the clip norm, and
     "noise / 4": (1, 0.25),
 }
 EPSILONS = np.append(0.0, np.geomspace(0.02, 60, 60))  # at which a trade-off curve is described
+
+
+@dataclass(frozen=True)
+class BrokenPromise(Promise):
+    """A promise whose mechanism breaks it, by one of CONTROLS; its clip norm is already multiplied by that one's."""
+
+    control: str = "none"
+
+    @property
+    def noise_multiplier(self) -> float:
+        clip_factor, noise_factor = CONTROLS[self.control]
+        return noise_factor / clip_factor * super().noise_multiplier
+
+    @property
+    def release_noise_multiplier(self) -> float:
+        clip_factor, noise_factor = CONTROLS[self.control]
+        return noise_factor / clip_factor * super().release_noise_multiplier
 
 
 class CanaryGradient(PrivateGradient):
@@ -84,13 +98,20 @@ class CanaryGradient(PrivateGradient):
             rng,
             **options,
         )
-        # One left out keeps its place, but has no share: the number of units is public and must not tell the coins.
-        left_out = len(examples) + np.flatnonzero(~self.included)
-        self._units.share[np.isin(self._units.windows[:, 0], left_out)] = 0
         self._network, self._loss = model, loss
         units = Units.group(subjects, promise.unit)
         real_units = examples[units.windows], targets[units.windows].astype(np.float32), units.share
         self._real_units = tuple(map(tf.constant, real_units))
+
+    def group(self, subjects: np.ndarray) -> Units:
+        """Units of windows and canaries.
+
+        A canary left out keeps its place, but has no share: the number of units is public and must not reveal coins.
+        """
+        units = super().group(subjects)
+        left_out = len(subjects) - len(self.included) + np.flatnonzero(~self.included)
+        taking_part = ~np.isin(units.windows[:, :1], left_out)
+        return Units(units.windows, units.share * taking_part.astype(np.float32))
 
     def __call__(self) -> list[tf.Tensor]:
         """Takes one step of the mechanism, and reads it before the weights move."""
@@ -131,7 +152,9 @@ def run_canaries(
     Returns:
         Scores and whether the canary took part, (n_runs, n_canaries) each; there are as many canaries as features.
     """
-    made, outcomes, codec = [], [], SimulatedPeople.from_windows(windows)  # these windows are nobody's
+    made, outcomes = [], []
+    codec = DescriptorCodec.from_windows(windows)  # these windows are nobody's
+    planned = Plan("cgan", promise, codec, None)
 
     def mechanism(*args, **kwargs) -> CanaryGradient:
         made.append(CanaryGradient(*args, **kwargs))
@@ -139,7 +162,7 @@ def run_canaries(
 
     for run in range(n_runs):
         seed = None if noise_seed is None else noise_seed + run
-        cgan.train(windows, promise, codec, run, seed, f"{name}, run {run + 1} of {n_runs}", mechanism)
+        generators.train(windows, planned, run, seed, f"{name}, run {run + 1} of {n_runs}", mechanism)
         finished = made.pop()  # with it go its network and its windows
         outcomes.append((finished.scores, finished.included))
     scores, included = map(np.array, zip(*outcomes))
@@ -148,8 +171,7 @@ def run_canaries(
 
 def run_release_canaries(
     windows: Windows,
-    promise: Promise,
-    codec: Codec,
+    planned: Plan,
     n_runs: int,
     noise_seed: int | None = None,
     name: str = "audit",
@@ -161,8 +183,7 @@ def run_release_canaries(
 
     Args:
         windows: stand for the real ones.
-        promise: what is promised.
-        codec: says what is told, and at what length vectors are clipped.
+        planned: what is asked of them, at what length vectors are clipped, and with how much noise.
         n_runs: number of releases.
         noise_seed: as for `run_canaries`, like the next one.
         name: see there.
@@ -173,23 +194,27 @@ def run_release_canaries(
     Raises:
         ValueError: windows are too few, or too much alike, to say how coordinates go together.
     """
+    promise = planned.promise
     rng = None if noise_seed is None else np.random.default_rng(noise_seed)
     # Nobody's signals jump from end to end of their range: all its descriptors are as far off as they may be.
     jumping = np.broadcast_to((np.arange(windows.values.shape[1]) % 2)[:, None], windows.values.shape[1:])
     labels = np.array([0, 1] if promise.unit == "subject" else [1])
     values = np.repeat(jumping[None], len(labels), axis=0).astype(np.float32)
     canary = Windows(values, labels, np.repeat("canary", len(labels)), windows.signals)
-    without, present = (summed(each, codec, promise.unit)[0] for each in (windows, concatenate([windows, canary])))
+    without, present = (
+        releases.clipped_sum(each, planned.codec, planned.query, promise.unit)[0]
+        for each in (windows, concatenate([windows, canary]))
+    )
     own_sum = present - without
     if not np.linalg.norm(own_sum) > 0:
         raise ValueError(
-            f"{len(windows)} windows: expected more than the {codec.size} coordinates of one, and varied ones"
+            f"{len(windows)} windows: expected more than the {planned.codec.size} coordinates of one, and varied ones"
         )
     direction = own_sum / np.linalg.norm(own_sum)
     included = uniform(n_runs, rng) < 0.5
     coins = tqdm(included, desc=name, mininterval=5, unit="release")
-    scores = [(noised(present if coin else without, codec, promise, rng) - without) @ direction for coin in coins]
-    return np.array(scores) / clip_norm_of(codec), included
+    sums = (noised(present if coin else without, planned.query, promise, rng) for coin in coins)
+    return np.array([(each - without) @ direction for each in sums]) / planned.query.clip_norm, included
 
 
 def count_correct(scores: np.ndarray, included: np.ndarray) -> tuple[int, int]:
@@ -322,28 +347,28 @@ def audit(
         noise_seed: as for `run_canaries`.
 
     Returns:
-        `told` (by 'steps' or a 'release'), `unit`, `promised` (epsilon), `delta`, `control`, `bound` (`lower_bound`),
+        `mechanism` ('steps' or 'release'), `unit`, `promised` (epsilon), `delta`, `control`, `bound` (`lower_bound`),
         `bound_dpsgd` (`lower_bound_dpsgd`), `runs`, `canaries`, `guesses`, `correct`, `seconds`.
     """
     start = time.perf_counter()
     if control not in CONTROLS:
         raise ValueError(f"control={control!r}: expected {', '.join(map(repr, CONTROLS))}")
-    clip_factor, noise_factor = CONTROLS[control]
-    kept = replace(promise, clip_norm=clip_factor * promise.clip_norm)
-    for noise in ("noise_multiplier", "release_noise_multiplier"):
-        vars(kept)[noise] = noise_factor / clip_factor * getattr(promise, noise)
-    told = "release" if promise.release_share == 1 else "steps"
-    name = f"{told}, {promise.unit}, epsilon {promise.epsilon:g}, control {control}"
-    if told == "release":
-        people = SimulatedPeople.from_windows(windows)  # these windows are nobody's
-        own = people.for_noise(promise.release_noise(windows.n_units(promise.unit)))
-        codec = type("Controlled", (type(own),), {"reach": clip_factor * own.reach})(**vars(own))
-        scores, included = run_release_canaries(windows, kept, codec, n_runs, noise_seed, name)
+    mechanism = "release" if promise.release_share == 1 else "steps"
+    name = f"{mechanism}, {promise.unit}, epsilon {promise.epsilon:g}, control {control}"
+    kept = replace(promise, clip_norm=CONTROLS[control][0] * promise.clip_norm)
+    broken = BrokenPromise(**asdict(kept), control=control)
+    if mechanism == "release":
+        codec = DescriptorCodec.from_windows(windows)  # these windows are nobody's
+        noise = promise.release_noise_multiplier / windows.n_units(promise.unit)
+        query = releases.choose_query(codec, noise)
+        query = replace(query, clip_norm=CONTROLS[control][0] * query.clip_norm)
+        planned = Plan("released", broken, codec, query)
+        scores, included = run_release_canaries(windows, planned, n_runs, noise_seed, name)
     else:
-        scores, included = run_canaries(windows, kept, n_runs, noise_seed, name)
+        scores, included = run_canaries(windows, broken, n_runs, noise_seed, name)
     correct, guesses = count_correct(scores, included)
     return {
-        "told": told,
+        "mechanism": mechanism,
         "unit": promise.unit,
         "promised": promise.epsilon,
         "delta": promise.delta,
@@ -356,65 +381,3 @@ def audit(
         "correct": correct,
         "seconds": time.perf_counter() - start,
     }
-
-
-def draw(table: pd.DataFrame) -> plt.Figure:
-    """Draws the bounds over what was promised: audits of the mechanism below the diagonal, its controls above it."""
-    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    limits = [0.3, 60]
-    ax.plot(limits, limits, color="grey", linewidth=1)
-    ax.fill_between(limits, limits, limits[1], color="tab:red", alpha=0.08, linewidth=0)
-    ax.text(0.35, 40, "promise refuted", color="tab:red")
-    groups = table.groupby(["told", "unit", "control"], sort=False)
-    aside = np.geomspace(0.94, 1 / 0.94, groups.ngroups)  # lest markers hide each other
-    for factor, ((told, unit, control), rows) in zip(aside, groups):
-        marker = {"none": "o" if unit == "window" else "s", "clipping off": "^", "noise off": "v"}.get(control, "D")
-        label = f"a {unit}'s promise, kept" if control == "none" else f"control: {control}"
-        fill = "full" if told == "steps" else "none"
-        ax.plot(factor * rows["promised"], rows["bound_dpsgd"], marker, fillstyle=fill, label=f"{told}: {label}")
-    ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(FixedLocator([0.5, 1, 2, 4, 10, 20, 40]))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_locator(NullLocator())
-    ax.set(xlabel="epsilon promised", ylabel="epsilon measured, lower bound at 95 % confidence")
-    figure.legend(loc="outside right center", frameon=False)
-    return figure
-
-
-def nobodys_windows(of_each: int = 16) -> Windows:
-    """Windows of 15 people that never were."""
-    labels = np.tile([0, 0, 1], 5 * of_each)
-    noise = np.random.default_rng(0).normal(size=(len(labels), 60, 9))
-    values = np.clip(0.3 + 0.4 * labels[:, None, None] + 0.1 * noise, 0, 1).astype(np.float32)
-    return Windows(values, labels, np.repeat([f"S{number}" for number in range(2, 17)], of_each), EXTENDED)
-
-
-def planned() -> list[tuple[Windows, Promise, int, str]]:
-    """Audits of steps and releases, both units, and the three controls: windows, promise, runs, control."""
-    # What a release tells goes by how many windows there are: here as many as in WESAD. Steps take long on so many.
-    few, many = nobodys_windows(), nobodys_windows(70)
-    promised = partial(Promise, "window", delta=1e-4, steps=100)
-    controls = [control for control in CONTROLS if control != "none"]
-    audits = [(few, promised(1.0), 60, "none"), (few, promised(4.0), 24, "none"), (few, promised(10.0), 24, "none")]
-    audits += [(few, Promise("subject", 10.0, 1e-3, steps=100), 24, "none")]
-    audits += [(few, promised(1.0), 6, control) for control in controls]
-    released = partial(promised, release_share=1.0)
-    audits += [(many, released(epsilon), 50_000, "none") for epsilon in (1.0, 10.0)]
-    audits += [(many, Promise("subject", 10.0, 1e-3, release_share=1.0), 50_000, "none")]
-    return audits + [(many, released(1.0), 2000, control) for control in controls]
-
-
-def main(folder: Path = Path(".")) -> None:
-    """Makes the audits that are planned; writes docs/audit.json and images/audit.png."""
-    table = pd.DataFrame([audit(*each) for each in planned()])
-    table["tightness"] = table["bound_dpsgd"] / table["promised"]
-    print(table.round(4).to_string(index=False))
-    for name in ("docs", "images"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "docs" / "audit.json").write_text(json.dumps(table.round(4).to_dict("records"), indent=2) + "\n")
-    draw(table).savefig(folder / "images" / "audit.png", dpi=150)
-
-
-if __name__ == "__main__":
-    main()

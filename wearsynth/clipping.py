@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
+
+from wearsynth.quiet import tf
 
 # TensorFlow would round products to 10 bits on newer GPUs, far more than the margins below allow for.
 tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -32,7 +33,6 @@ WITHOUT_WEIGHTS = (
 SETTINGS = {
     tf.keras.layers.Dense: {},
     tf.keras.layers.Conv1D: {"groups": 1, "dilation_rate": (1,), "data_format": "channels_last"},
-    tf.keras.layers.Embedding: {"mask_zero": False},
     tf.keras.layers.LSTM: {
         **{"dropout": 0, "recurrent_dropout": 0, "go_backwards": False},
         **{"stateful": False, "return_state": False, "time_major": False},
@@ -104,7 +104,8 @@ def reference_sum(
     The optimizer never steps. It only clips and adds up, without noise, and is gone when this returns; so nobody can
     hand it a plain gradient, which it would apply without a word (`apply_gradients` without `minimize`).
     """
-    from tensorflow_privacy import VectorizedDPKerasSGDOptimizer  # takes seconds to import, and few need it
+    # Takes seconds to import, and few need it.
+    from tensorflow_privacy.privacy.optimizers.dp_optimizer_keras_vectorized import VectorizedDPKerasSGDOptimizer
 
     def unit_losses() -> tf.Tensor:
         outputs = model(tf.reshape(examples, (-1, *examples.shape[2:])))
@@ -244,33 +245,9 @@ def _run_lstm(layer: tf.keras.layers.LSTM, values: tf.Tensor, most_windows: int)
     return tf.stack(states[1:], axis=1) if layer.return_sequences else state, from_inputs, parts
 
 
-def _run_embedding(layer: tf.keras.layers.Embedding, values: tf.Tensor, most_windows: int) -> tuple:
-    n_tokens, width = layer.embeddings.shape
-    # An unknown token counts as the nearest one: the error that it would raise tells that its unit was drawn.
-    tokens = tf.clip_by_value(tf.cast(values, tf.int32), 0, n_tokens - 1)
-    rows = tf.gather(layer.embeddings, tokens)
-
-    def parts(slopes: tf.Tensor) -> list[Part]:
-        # A unit's gradient is zero but for the rows of its own tokens: only these are held, one a (unit, token).
-        positions = most_windows * int(np.prod(tokens.shape[1:]))
-        unit = tf.repeat(tf.range(tf.size(tokens) // positions), positions)
-        pairs, row_of = tf.unique(tf.cast(unit, tf.int64) * n_tokens + tf.cast(tf.reshape(tokens, (-1,)), tf.int64))
-        gradients = tf.math.unsorted_segment_sum(tf.reshape(slopes, (-1, width)), row_of, tf.size(pairs))
-        unit, token = pairs // n_tokens, pairs % n_tokens
-        squared = tf.math.unsorted_segment_sum(_squares(gradients), unit, tf.size(tokens) // positions)
-
-        def total(factors: tf.Tensor) -> tf.Tensor:
-            return tf.math.unsorted_segment_sum(gradients * tf.gather(factors, unit)[:, None], token, n_tokens)
-
-        return [Part(layer.embeddings, squared, total)]
-
-    return rows, rows, parts
-
-
 _RUN = {
     tf.keras.layers.Dense: _run_dense,
     tf.keras.layers.Conv1D: _run_conv,
-    tf.keras.layers.Embedding: _run_embedding,
     tf.keras.layers.LSTM: _run_lstm,
 }
 

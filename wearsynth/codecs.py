@@ -1,8 +1,9 @@
-"""Windows as a few numbers each, and back: what generators learn, and what is released.
+"""What a window is in numbers: encoding, decoding, and the prior distribution of the numbers.
 
-A window of a signal has a level, a spread, a slope; it reaches so far above its level, so far below, and is so rough.
-Generators learn how these *descriptors* go together, and nothing about single seconds: structure in time is given.
-Everything here is public. No codec looks at real people; that of most generators has looked at simulated people.
+A window of a signal has a level, a spread, a slope, an extent above its level and below, and a roughness. Generators
+learn the joint distribution of these *descriptors*, and nothing about single seconds: the time course of each signal
+comes from the prior. Everything here is public. No codec looks at real people; that of most generators has a prior
+from simulated ones.
 """
 
 from dataclasses import dataclass, replace
@@ -22,27 +23,19 @@ COHORT = 1000  # their seed: other people than those of the default recordings
 GRID = np.linspace(0, 1, 201)  # of quantiles
 FARTHEST = 4.0  # coordinate: a standard normal's one in 30,000
 NEAREST = 3  # shapes that come into question for a window
-STRESS_AXIS_WEIGHT = 6.0  # of the axis that tells stress in simulated people; every other axis counts once
-OTHERS_WEIGHT = 0.5  # of descriptors but levels, where levels come first
-LITTLE_NOISE, SOME_NOISE = 0.001, 0.01  # standard deviations of a sum's noise, in clip norms, over the number of units
 
 
 class Codec(Protocol):
-    """Windows of some signals and length <-> coordinates, and what is known of those beforehand.
+    """Windows of some signals and length <-> coordinates, and the prior of those.
 
     Args:
         signals: the n_signals names.
         stress_share: share of stress in the study's protocol; public.
         size: number of coordinates.
-        means: (2, size), of the coordinates without stress and with.
-        covariances: (2, size, size), within each class.
-        doubt: variances of how far real people's means may lie from these, of what both classes have in common and of
-            half their difference, where the covariance within the classes is 1.
-        axes: (size, size), of what a release tells of coordinates: turns their differences from `means` to its axes.
-        paired: (n_paired,), numbers of the coordinates whose products a release tells as well.
-        product_weight: how much a release makes of a product, where it makes 1 of a coordinate.
-        reach: length at which a release clips a unit's vector, over the root of `size`.
-        shortened: what clipping leaves of a typical vector's length.
+        means: (2, size), prior means of the coordinates without stress and with.
+        covariances: (2, size, size), prior covariances within each class.
+        prior_variances: of what both classes' means have in common and of half their difference, about the prior means,
+            where the covariance within the classes is 1: how far real people's means may lie from the prior's.
     """
 
     signals: tuple[str, ...]
@@ -50,15 +43,7 @@ class Codec(Protocol):
     size: int
     means: np.ndarray
     covariances: np.ndarray
-    doubt: tuple[float, float]
-    axes: np.ndarray
-    paired: np.ndarray
-    product_weight: float
-    reach: float
-    shortened: float
-
-    def for_noise(self, noise: float) -> "Codec":
-        """The same, of which a release tells what this noise of its sum, in clip norms a unit, leaves worth telling."""
+    prior_variances: tuple[float, float]
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Values (n, window_seconds, n_signals) in [0, 1] -> coordinates (n, size)."""
@@ -68,8 +53,8 @@ class Codec(Protocol):
 
 
 @dataclass(frozen=True)
-class SimulatedPeople:
-    """Descriptors on the scale of simulated people, for whom each is standard normal; shapes in time are theirs, too.
+class DescriptorCodec:
+    """Descriptors, on a scale on which each is standard normal in the prior's people; the shapes in time are theirs.
 
     Args:
         signals: the n_signals names.
@@ -87,10 +72,7 @@ class SimulatedPeople:
     covariances: np.ndarray
     stress_share: float
 
-    doubt: ClassVar[tuple[float, float]] = (0.4, 0.08)  # by the order of magnitude of S2-S6
-    product_weight: ClassVar[float] = 0.08
-    reach: ClassVar[float] = 1.6
-    shortened: ClassVar[float] = 0.81
+    prior_variances: ClassVar[tuple[float, float]] = (0.4, 0.08)  # by the order of magnitude of S2-S6
 
     @classmethod
     def simulate(
@@ -101,14 +83,14 @@ class SimulatedPeople:
         hop_seconds: int,
         stress_share: float = STRESS_SHARE,
         n_people: int = N_PEOPLE,
-    ) -> "SimulatedPeople":
-        """Simulates people, and cuts their recordings into windows; parameters as of `windows.make_windows`."""
+    ) -> "DescriptorCodec":
+        """Takes the prior from simulated people; parameters as of `windows.make_windows`."""
         table = simulate_table(n_people, COHORT)
         return cls.from_windows(make_windows(table, signals, scaling, window_seconds, hop_seconds), stress_share)
 
     @classmethod
-    def from_windows(cls, windows: Windows, stress_share: float = STRESS_SHARE) -> "SimulatedPeople":
-        """Describes simulated people's windows; those of real ones would take part in no guarantee."""
+    def from_windows(cls, windows: Windows, stress_share: float = STRESS_SHARE) -> "DescriptorCodec":
+        """Takes the prior from public people's windows; those of private ones would be outside the guarantee."""
         values = windows.values.astype(float)
         descriptors = describe(values).reshape(len(values), -1)
         spread = np.maximum(values.std(axis=1, keepdims=True), LEAST_SPREAD)
@@ -132,26 +114,6 @@ class SimulatedPeople:
         """Numbers of the coordinates that are levels."""
         return np.arange(0, self.size, len(DESCRIPTORS))
 
-    @property
-    def paired(self) -> np.ndarray:
-        return np.arange(self.size)
-
-    @property
-    def axes(self) -> np.ndarray:
-        """Those on which coordinates have a covariance of 1 within the classes; the one that tells these counts more.
-
-        Noise is alike in every direction there, but an error along this one moves the line between stress and the rest.
-        """
-        whitening = power(within(self), -0.5)
-        contrast = (self.means[1] - self.means[0]) @ whitening
-        axis = contrast / max(np.linalg.norm(contrast), 1e-9)
-        return whitening @ (np.eye(self.size) + (STRESS_AXIS_WEIGHT - 1) * np.outer(axis, axis))
-
-    def for_noise(self, noise: float) -> "SimulatedPeople":
-        if noise <= LITTLE_NOISE:
-            return self
-        return (LevelProducts if noise <= SOME_NOISE else LevelsFirst)(**vars(self))
-
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Values (n, window_seconds, n_signals) -> coordinates (n, size)."""
         descriptors = describe(values).reshape(len(values), -1)
@@ -161,7 +123,7 @@ class SimulatedPeople:
     def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Coordinates (n, size) -> values (n, window_seconds, n_signals), float32 in [0, 1].
 
-        Each signal takes one of the simulated shapes whose descriptors are nearest, and its level and spread.
+        Each signal takes one of the prior's shapes whose descriptors are nearest, moved to its own level and spread.
         """
         from sklearn.neighbors import NearestNeighbors  # takes a second to import
 
@@ -185,58 +147,16 @@ class SimulatedPeople:
         save_arrays(path, origin, **vars(self))
 
     @classmethod
-    def load(cls, path: Path, origin: Origin) -> "SimulatedPeople":
+    def load(cls, path: Path, origin: Origin) -> "DescriptorCodec":
         """Reads what `save` wrote; raises StaleFileError if it is of another origin."""
         arrays = load_arrays(path, origin)
         signals, stress_share = tuple(arrays["signals"].tolist()), float(arrays["stress_share"])
         return cls(**arrays | {"signals": signals, "stress_share": stress_share})
 
 
-class LevelProducts(SimulatedPeople):
-    """The same people, for a release with some noise: of products it tells the levels', as all would drown."""
-
-    # Nearly every vector is longer than it may be, and so much alike in length that a tight bound loses little and
-    # takes off much of the noise.
-    product_weight: ClassVar[float] = 0.3
-    reach: ClassVar[float] = 0.8
-    shortened: ClassVar[float] = 0.53
-
-    @property
-    def paired(self) -> np.ndarray:
-        return self.levels
-
-
-class LevelsFirst(SimulatedPeople):
-    """The same people, for a release with much noise: it tells levels first, then other descriptors, and no products.
-
-    The axis that tells stress in simulated people counts like the others: where real people's lies elsewhere, the noise
-    that it is spared is less than what it costs the rest.
-    """
-
-    reach: ClassVar[float] = 0.43
-    shortened: ClassVar[float] = 0.49
-
-    @property
-    def paired(self) -> np.ndarray:
-        return np.zeros(0, int)
-
-    @property
-    def axes(self) -> np.ndarray:
-        """Those on which levels have a covariance of 1, and what of the others does not follow from levels has, too."""
-        covariance, others = within(self), np.setdiff1d(np.arange(self.size), self.levels)
-        of_levels = np.ix_(self.levels, self.levels)
-        slopes = np.linalg.solve(covariance[of_levels], covariance[np.ix_(self.levels, others)])
-        rest = covariance[np.ix_(others, others)] - covariance[np.ix_(others, self.levels)] @ slopes
-        axes = np.zeros_like(covariance)
-        axes[of_levels] = power(covariance[of_levels], -0.5)
-        axes[np.ix_(others, others)] = OTHERS_WEIGHT * power(rest, -0.5)
-        axes[np.ix_(self.levels, others)] = -slopes @ axes[np.ix_(others, others)]
-        return axes
-
-
 @dataclass(frozen=True)
-class Plain:
-    """What the codecs below have in common: they know nothing beforehand.
+class PlainCodec:
+    """What the codecs below have in common: a wide prior that knows nothing of people.
 
     Args:
         signals: the n_signals names.
@@ -248,11 +168,8 @@ class Plain:
     window_seconds: int
     stress_share: float = STRESS_SHARE
 
-    doubt: ClassVar[tuple[float, float]] = (2.0, 2.0)
-    product_weight: ClassVar[float] = 0.1
-    reach: ClassVar[float] = 1.5
-    shortened: ClassVar[float] = 1.0
-    variance: ClassVar[float] = 1.0  # of each coordinate; public
+    prior_variances: ClassVar[tuple[float, float]] = (2.0, 2.0)
+    variance: ClassVar[float] = 1.0  # of each coordinate in the prior
 
     @property
     def size(self) -> int:
@@ -266,23 +183,11 @@ class Plain:
     def covariances(self) -> np.ndarray:
         return self.variance * np.stack([np.eye(self.size)] * 2)
 
-    @property
-    def axes(self) -> np.ndarray:
-        return np.eye(self.size) / np.sqrt(self.variance)
 
-    @property
-    def paired(self) -> np.ndarray:
-        return np.zeros(0, int)
-
-    def for_noise(self, noise: float) -> "Plain":
-        return self
-
-
-class Levels(Plain):
+class LevelCodec(PlainCodec):
     """A window is its signals' levels and white noise, and nothing else: a baseline."""
 
     variance = 0.25
-    reach = 2.2  # levels lie up to 0.5 from the middle: five times the spread within a class
     UNIT, NOISE = 0.2, 0.05  # public: a coordinate of 1, and the standard deviation of the seconds about a level
 
     def encode(self, values: np.ndarray) -> np.ndarray:
@@ -293,7 +198,7 @@ class Levels(Plain):
         return np.clip(0.5 + self.UNIT * coordinates[:, None] + noise, 0, 1).astype(np.float32)
 
 
-class Copula(Plain):
+class CopulaCodec(PlainCodec):
     """Each signal is a line with noise about it whose neighbouring seconds correlate: a baseline.
 
     Level, slope, spread and autocorrelation are brought to the whole line of numbers, and joined by a Gaussian copula.
@@ -302,10 +207,6 @@ class Copula(Plain):
     @property
     def size(self) -> int:
         return 4 * len(self.signals)
-
-    @property
-    def paired(self) -> np.ndarray:
-        return np.arange(self.size)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         values, time = values.astype(float), self._time()
@@ -337,7 +238,7 @@ class Copula(Plain):
         return np.linspace(-1, 1, self.window_seconds)
 
 
-class Seconds(Plain):
+class SecondCodec(PlainCodec):
     """Every second of every signal is a coordinate of its own, as in the published generator."""
 
     variance = 0.0  # a network draws them, nothing else
@@ -354,27 +255,10 @@ class Seconds(Plain):
         return np.clip(values, 0, 1).astype(np.float32)
 
 
-def choose_codec(generator: str, people: SimulatedPeople) -> Codec:
-    """Returns the codec of a kind of generator, for windows like those of the simulated people."""
-    own = {"levels": Levels, "copula": Copula, "lstm": Seconds}.get(generator)
-    return people if own is None else own(people.signals, people.window_seconds, people.stress_share)
-
-
 def moments_of(coordinates: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means of both classes (2, size), and the covariance within each (2, size, size)."""
     classes = [coordinates[labels == label] for label in (0, 1)]
     return np.stack([each.mean(axis=0) for each in classes]), np.stack([np.cov(each.T, bias=True) for each in classes])
-
-
-def within(codec: Codec) -> np.ndarray:
-    """Covariance (size, size) within the classes, taken together, as known beforehand."""
-    return (1 - codec.stress_share) * codec.covariances[0] + codec.stress_share * codec.covariances[1]
-
-
-def power(matrix: np.ndarray, exponent: float) -> np.ndarray:
-    """A power of a symmetric matrix without variances of 0."""
-    variances, directions = np.linalg.eigh(matrix)
-    return directions * variances**exponent @ directions.T
 
 
 _NORMAL = ndtri(np.clip(GRID, 0.002, 0.998))

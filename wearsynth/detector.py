@@ -67,9 +67,9 @@ def train(name: str, windows: Windows, seed: int, epochs: int) -> Detector:
         random = [parameter for parameter in estimator.get_params() if parameter.split("__")[-1] == "random_state"]
         estimator.set_params(**dict.fromkeys(random, seed))
         return Detector(estimator.fit(simple_features(windows.values), windows.labels), simple_features)
-    from wearsynth.networks import train_network
+    from wearsynth.networks import train_classifier
 
-    return train_network(found, windows, seed, epochs)
+    return Detector(train_classifier(found, windows.values, windows.labels, seed, epochs), _as_they_are)
 
 
 def choose_detectors(names: str) -> list[str]:
@@ -123,6 +123,10 @@ def find(name: str) -> Any:
             f"detector {name!r}: expected an estimator with predict_proba, or a function that builds a network"
         )
     return found
+
+
+def _as_they_are(values: np.ndarray) -> np.ndarray:
+    return values
 
 
 def balanced(windows: Windows, seed: int) -> Windows:

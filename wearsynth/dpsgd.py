@@ -3,40 +3,15 @@
 Everything that training reads of real windows passes through `PrivateGradient`. `clipping.py` clips and sums for it.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
-from scipy.special import ndtri
 
 from wearsynth.clipping import check_layers, clipped_sum, reference_sum
 from wearsynth.privacy import Promise
-
-
-def uniform(size: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Draws from the open interval (0, 1), 52 bits each: with one more, the largest would round up to 1.
-
-    Args:
-        size: how many.
-        rng: a seeded generator, for tests; without one, every bit is the operating system's entropy.
-
-    Returns:
-        (size,), float64.
-    """
-    bits = np.frombuffer(os.urandom(8 * size), np.uint64) if rng is None else rng.integers(0, 2**64, size, np.uint64)
-    return ((bits >> np.uint64(12)) + 0.5) * 2.0**-52
-
-
-def normal(size: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Draws from the standard normal distribution, by inverting its distribution function; as `uniform`."""
-    return ndtri(uniform(size, rng))
-
-
-def poisson_sample(n_units: int, probability: float, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Draws each unit independently with `probability`; returns the drawn ones' indices, which may be none."""
-    return np.flatnonzero(uniform(n_units, rng) < probability)
+from wearsynth.quiet import tf
+from wearsynth.randomness import normal, poisson_sample, uniform
 
 
 @dataclass(frozen=True)
@@ -79,7 +54,7 @@ class Units:
         Args:
             drawn: indices of units; there may be none.
             most_windows: of a unit that has more, a random choice of so many stands for it.
-            rng: as in `uniform`.
+            rng: as in `randomness.uniform`.
 
         Returns:
             (n_drawn, at most most_windows) each: windows, and each one's share in its unit's mean gradient.
@@ -128,7 +103,7 @@ class PrivateGradient:
         self.steps = 0
         self._examples, self._targets, self._rng, self._instance_noise = examples, targets, rng, instance_noise
         self._instance_rng = np.random.default_rng() if rng is None else rng.spawn(1)[0]  # the former from entropy
-        self._units = Units.group(subjects, promise.unit)
+        self._units = self.group(subjects)
         self._shapes = [weight.shape for weight in model.trainable_variables]
         self._noise_scale = promise.noise_multiplier * promise.clip_norm
         width = min(self._units.windows.shape[1], promise.windows_per_subject)
@@ -139,6 +114,10 @@ class PrivateGradient:
                 tf.TensorSpec((None, width, *shape), tf.float32) for shape in (examples.shape[1:], (), ())
             ],
         )
+
+    def group(self, subjects: np.ndarray) -> Units:
+        """The units that windows of these subjects make up, under the promise."""
+        return Units.group(subjects, self.promise.unit)
 
     @property
     def expected_units(self) -> float:
@@ -183,7 +162,7 @@ class PrivateGradient:
                 return sums
         if len(examples) <= 1:
             return [np.zeros(shape, np.float32) for shape in self._shapes]
-        # One NaN would tell that its unit was drawn: by halves, until it is found.
+        # One NaN would reveal that its unit was drawn: by halves, until it is found.
         half = len(examples) // 2
         first, second = (
             self._sum(examples[part], targets[part], share[part]) for part in (slice(half), slice(half, None))

@@ -3,16 +3,16 @@
 Nothing here asks where a window came from: real people can stand in the place of the synthetic set, as a yardstick.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from scipy.signal import periodogram
 from scipy.stats import ks_2samp
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import GroupKFold
 
 from wearsynth.features import simple_features
+from wearsynth.protocols import random_halves, splits_by_person
 from wearsynth.scores import auroc
 from wearsynth.windows import Windows, concatenate
 
@@ -160,32 +160,13 @@ def two_sample_auroc(real: Windows, synthetic: Windows, seed: int) -> float:
         Area under the ROC curve, mean over up to MOST_SPLITS splits: 0.5 cannot be told apart, 1 always.
     """
     scores = []
-    for ours, theirs in zip(_splits(real, seed), _halves(synthetic, seed)):
+    for ours, theirs in zip(splits_by_person(real, MOST_SPLITS, seed), random_halves(synthetic, seed)):
         (train, test), (synthetic_train, synthetic_test) = ours, theirs
         forest = RandomForestClassifier(200, min_samples_leaf=2, class_weight="balanced", random_state=seed)
         forest.fit(*_features_and_source(real[train], synthetic[synthetic_train]))
         features, source = _features_and_source(real[test], synthetic[synthetic_test])
         scores.append(auroc(source, forest.predict_proba(features)[:, 1]))
     return float(np.mean(scores))
-
-
-def _splits(windows: Windows, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices for training and testing; each person is tested once."""
-    people = np.unique(windows.subjects)
-    shuffled = np.random.default_rng(seed).permutation(len(people))
-    groups = shuffled[np.searchsorted(people, windows.subjects)]
-    yield from GroupKFold(min(MOST_SPLITS, len(people))).split(windows.values, groups=groups)
-
-
-def _halves(windows: Windows, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Endless random halves, as indices: of the people, if there are several, otherwise of the windows."""
-    people, units = np.unique(windows.subjects, return_inverse=True)
-    if len(people) == 1:
-        units = np.arange(len(windows))
-    rng = np.random.default_rng(seed)
-    while True:
-        first = rng.permutation(units.max() + 1)[units] <= units.max() // 2
-        yield np.flatnonzero(first), np.flatnonzero(~first)
 
 
 def _features_and_source(real: Windows, synthetic: Windows) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,7 @@ from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows
 matplotlib.rcdefaults()  # whatever the user has set for pictures of their own, as usetex, which takes LaTeX
 WIDTH = 11.0  # inches, a notebook's
 KINDS = ("simulated", "real")
-UNITS = dict(zip(EXTENDED, ("a.u.", "µS", "g", "g", "g", "°C", "beats/min", "a.u.", "g")))
+SIGNAL_UNITS = dict(zip(EXTENDED, ("a.u.", "µS", "g", "g", "g", "°C", "beats/min", "a.u.", "g")))
 # The same thing has the same colour in every picture; colour-blind people can tell them apart.
 RECORDED, SYNTHETIC = "#0173B2", "#DE8F05"
 CLASS_COLOURS = {0: "#029E73", 1: "#CC78BC"}
@@ -66,7 +66,7 @@ def recording(table: pd.DataFrame, subject: str, kind: str) -> Figure:
     minutes = rows["time"] / 60
     for ax, name in zip(axes.flat, signals):
         ax.plot(minutes, rows[name], color="#222222", linewidth=0.6)
-        _row_label(ax, name, f"\n({UNITS[name]})")
+        _row_label(ax, name, f"\n({SIGNAL_UNITS[name]})")
         if name in LOG_SIGNALS:
             ax.set_yscale("log")
             ax.set_ylim(bottom=PUBLIC_RANGES[name][0])  # below lies rounding; an exact 0 would squeeze all the rest

@@ -70,7 +70,7 @@ def source_of(*modules: str) -> str:
         if path.stem not in found and path.exists():
             tree = ast.parse(path.read_text(encoding="utf-8"))
             found[path.stem] = ast.dump(_without_docstrings(tree))
-            waiting += _imported(tree)
+            waiting += imported(tree)
     return fingerprint(sorted(found.items()))
 
 
@@ -79,7 +79,7 @@ def package_source() -> str:
     return source_of(*sorted(path.stem for path in PACKAGE.glob("*.py")))
 
 
-def _imported(tree: ast.Module) -> list[str]:
+def imported(tree: ast.Module) -> list[str]:
     """Modules of this package that a module imports, at its top or within a function."""
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     named = [node.module.removeprefix("wearsynth.") for node in froms if node.module.startswith("wearsynth.")]

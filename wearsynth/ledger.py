@@ -13,14 +13,14 @@ import os
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wearsynth.privacy import UNITS, Promise, compose
+from wearsynth.privacy import UNITS, Promise, spent_together
 
 SETTING = "WEARSYNTH_LEDGER"
 
@@ -59,7 +59,7 @@ class Ledger:
             LedgerError: the entry is not safely on disk.
         """
         entry = {
-            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "key": key,
             "people": {name: self.people[name] for name in np.unique(subjects).tolist()},
             "promise": asdict(promise) | {"epsilon": str(promise.epsilon)},
@@ -105,7 +105,7 @@ class Ledger:
                 for uses in private
             ]
             if any(own):
-                result[unit] = max(compose(uses, delta) for uses in own if uses)
+                result[unit] = max(spent_together(uses, delta) for uses in own if uses)
         return result
 
 

@@ -1,30 +1,28 @@
-"""Networks that detect stress, and their training: plain, or private by the same mechanism as the generator's."""
+"""All networks: those that detect stress, and the generators' own.
+
+A builder returns a Keras model of first weights; `train_classifier` trains one that detects stress. Random numbers of
+both go by TensorFlow's seed.
+"""
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from wearsynth.detector import Detector
-from wearsynth.dpsgd import PrivateGradient
-from wearsynth.privacy import Promise
-from wearsynth.windows import STRESS_SHARE, Windows
+from wearsynth.quiet import tf
 
 layers = tf.keras.layers
-# Chosen by leaving out one of S2 to S6 after another: by the Brier score, which needs no threshold.
+# Chosen by leave-one-subject-out cross-validation among S2 to S6: by the Brier score, which needs no threshold.
 BATCH = 32
 LEARNING_RATE = 1e-3
 LEVEL_SHIFT, RANGE_CHANGE = 0.05, 0.2  # by how much people differ in where, and how widely, a signal moves
+HIDDEN = 128  # units of each of the generator's two hidden layers
+LSTM_UNITS = 60  # of each layer of the published generator and discriminator
 
 
-class OtherPeople(layers.Layer):
-    """Makes each window look as if somebody else had given it; in training only.
+class RandomShiftAndScale(layers.Layer):
+    """Data augmentation, in training only: shifts each signal's level and scales its swings, at random for each window.
 
-    Each signal's level is shifted and its swings about it grow or shrink, at random for each window. Few people are
-    there to learn from, and what separates one from the next is most often just that.
+    There are few people to learn from, and level and range are most of what separates one from the next.
     """
 
     def call(self, values: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -63,11 +61,11 @@ def public_features(values: tf.Tensor) -> tf.Tensor:
 def cnn(input_shape: tuple[int, int]) -> tf.keras.Model:
     """Builds a small convolutional network: windows (n, seconds, signals) -> probability of stress (n, 1).
 
-    The output also sees the simple features, as logistic regression does: levels are most of what tells stress, and
-    a network that has to find them by convolution learns to from more people than there are.
+    The output also sees the simple features, as logistic regression does: levels are most of what tells stress, and it
+    would take more people than there are to learn them by convolution.
     """
     windows = layers.Input(input_shape)
-    varied = OtherPeople()(windows)
+    varied = RandomShiftAndScale()(windows)
     shapes = layers.Conv1D(32, 5, padding="same", activation="relu")(varied)
     shapes = layers.MaxPooling1D(2)(shapes)
     shapes = layers.Conv1D(64, 5, padding="same", activation="relu")(shapes)
@@ -82,7 +80,7 @@ def cnn_lstm(input_shape: tuple[int, int]) -> tf.keras.Model:
     return tf.keras.Sequential(
         [
             layers.Input(input_shape),
-            OtherPeople(),
+            RandomShiftAndScale(),
             layers.Conv1D(32, 5, padding="same", activation="relu"),
             layers.MaxPooling1D(4),
             layers.LSTM(32),
@@ -92,51 +90,8 @@ def cnn_lstm(input_shape: tuple[int, int]) -> tf.keras.Model:
     )
 
 
-def train_network(build: Callable, windows: Windows, seed: int, epochs: int) -> Detector:
-    """Trains a network that is to give each window's probability of stress.
-
-    Args:
-        build: (seconds, signals) -> Keras model with one output between 0 and 1. One that is compiled keeps its
-            optimizer and loss.
-        windows: to train on.
-        seed: of first weights, shuffling, dropout.
-        epochs: passes over the windows; fixed, for stopping early would need real people to stop on.
-
-    Raises:
-        ValueError: what was built is no such network.
-    """
-    tf.keras.backend.clear_session()  # or each of many trainings would be slower than the last
-    tf.keras.utils.set_random_seed(seed)
-    model = build(windows.values.shape[1:])
-    name = getattr(build, "__name__", repr(build))
-    if not isinstance(model, tf.keras.Model):
-        raise ValueError(f"{name} returned a {type(model).__name__}: expected a Keras model")
-    shape = tuple(model(windows.values[:1]).shape)
-    if shape != (1, 1):
-        raise ValueError(f"{name}: the network's output for one window has shape {shape}: expected (1, 1)")
-    if model.optimizer is None:
-        model.compile(tf.keras.optimizers.Adam(LEARNING_RATE), "binary_crossentropy", steps_per_execution=16)
-    model.fit(windows.values, windows.labels, batch_size=BATCH, epochs=epochs, verbose=0)
-    return Detector(model, _as_they_are)
-
-
-class PrivateDetector(NamedTuple):
-    """A detector that DP-SGD trains; it has few weights, and no layer that is random or mixes examples.
-
-    Args:
-        build: input shape -> network, its output a logit.
-        inputs: windows' values (n, seconds, signals) -> what the network takes; fixed beforehand, never fitted.
-        learning_rate: of Adam.
-        clip_norm: largest length of a unit's gradient.
-    """
-
-    build: Callable[[tuple[int, ...]], tf.keras.Sequential]
-    inputs: Callable[[np.ndarray], np.ndarray]
-    learning_rate: float
-    clip_norm: float
-
-
-def _small_cnn(input_shape: tuple[int, int]) -> tf.keras.Sequential:
+def small_cnn(input_shape: tuple[int, int]) -> tf.keras.Sequential:
+    """Builds a convolutional network of few weights, as noise falls on each: windows -> logit (n, 1)."""
     return tf.keras.Sequential(
         [
             layers.Input(input_shape),
@@ -149,76 +104,73 @@ def _small_cnn(input_shape: tuple[int, int]) -> tf.keras.Sequential:
     )
 
 
-def _linear(input_shape: tuple[int]) -> tf.keras.Sequential:
+def linear(input_shape: tuple[int]) -> tf.keras.Sequential:
+    """Builds a linear model of 0 weights: features (n, n_features) -> logit (n, 1)."""
     return tf.keras.Sequential([layers.Input(input_shape), layers.Dense(1, kernel_initializer="zeros")])
 
 
-def _as_they_are(values: np.ndarray) -> np.ndarray:
-    return values
-
-
-def _centred(values: np.ndarray) -> np.ndarray:
-    return (2 * values - 1).astype(np.float32)
-
-
-def _features(values: np.ndarray) -> np.ndarray:
-    return public_features(tf.constant(values, tf.float32)).numpy()
-
-
-PRIVATE_DETECTORS = {
-    "private_cnn": PrivateDetector(_small_cnn, _centred, 0.01, 1.0),
-    "private_logistic_regression": PrivateDetector(_linear, _features, 0.02, 0.1),
-}
-PRIVATE_STEPS = 300
-PRIVATE_SAMPLING = 0.5
-
-
-def private_promise(name: str, promise: Promise) -> Promise:
-    """Returns the promise that a private detector is trained under: another's unit and budget, and its own settings."""
-    settings = {"steps": PRIVATE_STEPS, "sampling_probability": PRIVATE_SAMPLING}
-    return replace(promise, **settings, clip_norm=PRIVATE_DETECTORS[name].clip_norm)
-
-
-def train_private(
-    name: str,
-    windows: Windows,
-    promise: Promise,
-    seed: int,
-    rng: np.random.Generator | None = None,
-    stress_share: float = STRESS_SHARE,
-) -> Detector:
-    """Trains a detector on real windows with DP-SGD: what somebody would do who needs a detector, and no windows.
-
-    Classes count alike by the protocol's public share of stress: the windows' own share is private.
+def train_classifier(build: Callable, values: np.ndarray, labels: np.ndarray, seed: int, epochs: int) -> tf.keras.Model:
+    """Trains a network that is to give each window's probability of stress.
 
     Args:
-        name: one of PRIVATE_DETECTORS.
-        windows: real windows; private.
-        promise: unit and budget; see `private_promise`.
-        seed: of the first weights.
-        rng: for tests; noise and sample from a seed protect nobody.
-        stress_share: share of stress in the protocol; public.
+        build: (seconds, signals) -> Keras model with one output between 0 and 1. One that is compiled keeps its
+            optimizer and loss.
+        values: windows (n, seconds, signals) to train on.
+        labels: (n,), 1 stress, 0 not.
+        seed: of first weights, shuffling, dropout.
+        epochs: passes over the windows; fixed, for stopping early would need real people to stop on.
+
+    Raises:
+        ValueError: what was built is no such network.
     """
-    recipe = PRIVATE_DETECTORS[name]
-    promise = private_promise(name, promise)
-    tf.keras.backend.clear_session()
+    tf.keras.backend.clear_session()  # or each of many trainings would be slower than the last
     tf.keras.utils.set_random_seed(seed)
-    inputs = recipe.inputs(windows.values)
-    network = recipe.build(inputs.shape[1:])
-    loss = partial(_balanced_loss, stress_share=stress_share)
-    gradient = PrivateGradient(network, loss, promise, inputs, windows.labels, windows.subjects, rng)
-    optimizer = tf.keras.optimizers.Adam(recipe.learning_rate)
-    late = []
-    for step in range(promise.steps):
-        optimizer.apply_gradients(zip(gradient(), network.trainable_variables))
-        if step >= promise.steps // 2:  # their mean has less of the noise, and costs nothing
-            late.append(network.get_weights())
-    network.set_weights([np.mean(weights, axis=0) for weights in zip(*late)])
-    probability = [layers.Input(inputs.shape[1:]), network, layers.Activation("sigmoid")]
-    return Detector(tf.keras.Sequential(probability), recipe.inputs)
+    model = build(values.shape[1:])
+    name = getattr(build, "__name__", repr(build))
+    if not isinstance(model, tf.keras.Model):
+        raise ValueError(f"{name} returned a {type(model).__name__}: expected a Keras model")
+    shape = tuple(model(values[:1]).shape)
+    if shape != (1, 1):
+        raise ValueError(f"{name}: the network's output for one window has shape {shape}: expected (1, 1)")
+    if model.optimizer is None:
+        model.compile(tf.keras.optimizers.Adam(LEARNING_RATE), "binary_crossentropy", steps_per_execution=16)
+    model.fit(values, labels, batch_size=BATCH, epochs=epochs, verbose=0)
+    return model
 
 
-def _balanced_loss(labels: tf.Tensor, logits: tf.Tensor, stress_share: float) -> tf.Tensor:
-    """Cross-entropy of each example, (n,), of which both classes have half where the share of stress is as given."""
-    weights = tf.where(labels > 0.5, 0.5 / stress_share, 0.5 / (1 - stress_share))
-    return weights * tf.nn.sigmoid_cross_entropy_with_logits(labels, logits[:, 0])
+def residual_generator(size: int) -> tf.keras.Model:
+    """Builds a generator that at first adds next to nothing: noise (n, size) and label (n, 1) -> (n, size)."""
+    noise, label = layers.Input((size,)), layers.Input((1,))
+    hidden = layers.Concatenate()([noise, label, 1 - label])
+    for _ in range(2):
+        hidden = layers.Dense(HIDDEN, activation=tf.nn.leaky_relu)(hidden)
+    # Past the hidden layers, too: to move a class, or to stretch a coordinate, takes a straight line.
+    hidden = layers.Concatenate()([hidden, noise * label, noise * (1 - label), label])
+    small = tf.keras.initializers.RandomNormal(stddev=1e-3)
+    return tf.keras.Model([noise, label], layers.Dense(size, kernel_initializer=small)(hidden))
+
+
+def lstm_generator(seconds: int, signals: int) -> tf.keras.Model:
+    """Builds a generator like the published one, as far as it is described: two LSTMs, an output for every second.
+
+    It takes noise (n, seconds * signals) and label (n, 1), and returns windows (n, seconds * signals).
+    """
+    noise, label = layers.Input((seconds * signals,)), layers.Input((1,))
+    hidden = layers.Reshape((seconds, signals))(noise)
+    hidden = layers.Concatenate()([hidden, layers.RepeatVector(seconds)(label)])
+    for _ in range(2):
+        hidden = layers.LSTM(LSTM_UNITS, return_sequences=True)(hidden)
+    values = layers.Dense(signals, activation="sigmoid")(hidden)
+    return tf.keras.Model([noise, label], layers.Flatten()(values))
+
+
+def lstm_discriminator(seconds: int, signals: int) -> tf.keras.Sequential:
+    """Builds a discriminator like the published one, two LSTMs: (n, seconds, signals + 1), label last -> (n, 1)."""
+    return tf.keras.Sequential(
+        [
+            layers.Input((seconds, signals + 1)),
+            layers.LSTM(LSTM_UNITS, return_sequences=True),
+            layers.LSTM(LSTM_UNITS),
+            layers.Dense(1),
+        ]
+    )

@@ -16,7 +16,8 @@ from typing import Any
 from wearsynth import windows
 from wearsynth.detector import choose_detectors
 from wearsynth.files import PACKAGE
-from wearsynth.privacy import Promise, check_generator, read_epsilons
+from wearsynth.generators import check_kind
+from wearsynth.privacy import Promise, read_epsilons
 from wearsynth.protocols import choose_protocols
 from wearsynth.runs import RunFolder
 
@@ -135,7 +136,7 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
     promise = tuple(field.name for field in fields(Promise) if field.name in all_declared())
     return [
         (promise, lambda *values: Promise(**dict(zip(promise, values)))),
-        (("generator",), check_generator),
+        (("generator",), check_kind),
         (("protocols",), choose_protocols),
         (("signals", "scaling", "window_seconds", "hop_seconds"), windows.check),
         (("detectors",), choose_detectors),

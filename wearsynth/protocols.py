@@ -1,6 +1,6 @@
 """How detectors are tested: on people who gave nothing to what they learned from, but for one protocol marked leaky."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +68,46 @@ def choose_protocols(names: str) -> list[str]:
     if not {"tstr"} <= {*chosen} <= {*PROTOCOLS}:
         raise ValueError(f"protocols={names!r}: expected 'all', or 'tstr' and others of {', '.join(PROTOCOLS)}")
     return chosen
+
+
+def choose_folds(subjects: list[str], folds: str) -> list[str]:
+    """Returns the people to hold out, one after the other.
+
+    Args:
+        subjects: everybody there is.
+        folds: 'all', or names such as 'S2,S5'.
+
+    Raises:
+        ValueError: a name is nobody's, or fewer than two people are there for a fold to leave one out.
+    """
+    chosen = list(subjects) if folds == "all" else [name.strip() for name in folds.split(",")]
+    for name in chosen:
+        if name not in subjects:
+            raise ValueError(f"folds={folds!r}: no recording of {name!r}; there are {', '.join(subjects)}")
+    if len(subjects) < 2:
+        raise ValueError(f"folds={folds!r}: holding one person out takes at least two, there is only {subjects[0]}")
+    return list(dict.fromkeys(chosen))
+
+
+def splits_by_person(windows: Windows, most: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices for training and testing, in up to `most` splits; each person is tested once."""
+    from sklearn.model_selection import GroupKFold  # takes a second to import, and few who import this module need it
+
+    people = np.unique(windows.subjects)
+    shuffled = np.random.default_rng(seed).permutation(len(people))
+    groups = shuffled[np.searchsorted(people, windows.subjects)]
+    yield from GroupKFold(min(most, len(people))).split(windows.values, groups=groups)
+
+
+def random_halves(windows: Windows, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Endless random halves, as indices: of the people, if there are several, otherwise of the windows."""
+    people, units = np.unique(windows.subjects, return_inverse=True)
+    if len(people) == 1:
+        units = np.arange(len(windows))
+    rng = np.random.default_rng(seed)
+    while True:
+        first = rng.permutation(units.max() + 1)[units] <= units.max() // 2
+        yield np.flatnonzero(first), np.flatnonzero(~first)
 
 
 @dataclass(frozen=True)
@@ -182,7 +222,7 @@ def cross_validate(
     for name in protocols:
         if name not in PROTOCOLS:
             raise ValueError(f"protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
-    own = source_of("detector", "networks", "estimators")
+    own = source_of("detector", "estimators", "private_detectors")
     code = {name: fingerprint(own, *([] if promise else source_files(name))) for name in detectors}
     trainings = _trainings(detectors, protocols, list(folds.synthetic), seeds)
 
@@ -257,7 +297,7 @@ def _predict(
     if promise is None:
         trained = train(detector, windows, seed, epochs)
     else:
-        from wearsynth.networks import train_private
+        from wearsynth.private_detectors import train_private
 
         trained = train_private(detector, windows, promise, seed, stress_share=stress_share)
     probabilities = [trained.stress_probability(values) for values in tests]

@@ -57,7 +57,7 @@ RELABEL = (
     "give labels as WESAD does (1 baseline, 2 stress, 3 amusement, 4 meditation, 0 else), or leave the recording out"
 )
 WRIST = {"ACC": (ACC_RATE, 3), "BVP": (BVP_RATE, 1), "EDA": (EDA_RATE, 1), "TEMP": (TEMP_RATE, 1)}  # rate, columns
-UNITS = {
+EXPECTED = {
     "BVP": "a pulse wave of some hundreds, up and down",
     "EDA": "microsiemens, up to 100",
     "ACC": "about 1 g, in steps of 1/64 g",
@@ -385,16 +385,16 @@ def _check_values(values, name, rate):
     least, most = values.min(), values.max()
     if least < low or most > high:
         raise RecordingError(
-            f"{name} reaches from {least:.4g} to {most:.4g}: expected {UNITS[name]}{_unit(values, name)}"
+            f"{name} reaches from {least:.4g} to {most:.4g}: expected {EXPECTED[name]}{_unit(values, name)}"
         )
     median = _median(values, name)
     bounds = {"ACC": GRAVITY, "TEMP": SKIN}.get(name, (low, high))
     if not bounds[0] <= median <= bounds[1]:
         of = "the norm of ACC" if name == "ACC" else name
-        raise RecordingError(f"{of} has a median of {median:.4g}: expected {UNITS[name]}{_unit(values, name)}")
+        raise RecordingError(f"{of} has a median of {median:.4g}: expected {EXPECTED[name]}{_unit(values, name)}")
     change = np.ptp(values, axis=0).min()
     if name == "EDA" and 0 < most < 1e-3:
-        raise RecordingError(f"EDA is at most {most:.4g}: expected {UNITS[name]}; where it is in siemens, times 1e6")
+        raise RecordingError(f"EDA is at most {most:.4g}: expected {EXPECTED[name]}; where it is in siemens, times 1e6")
     if change < LEAST_CHANGE:  # nothing can be scaled to a range of zero
         raise RecordingError(f"{name} never changes: expected a measurement; leave the recording out")
     still = (np.diff(values, axis=0) == 0).reshape(len(values) - 1, -1).all(axis=1)

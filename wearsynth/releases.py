@@ -1,21 +1,46 @@
-"""What is released once: noised means of bounded features of windows or of people, and what follows from them.
+"""What is asked of real windows once, with noise: means of bounded features; and the moments that follow from them.
 
 A release pays once, however long a generator then uses it. Each unit gives one vector: how its windows' coordinates
-differ from what is known beforehand, in each class, and how the products of some of these differences do. Vectors are
-clipped, added up and noised. What the noise leaves in doubt is drawn from what is known beforehand: that costs nothing.
+differ from the prior means, in each class, and how the products of some of these differences do. Vectors are clipped,
+added up and noised (the Gaussian mechanism). All else is post-processing: moments are posterior means, given the prior
+and the noise, so that where the noise is large the prior counts.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from wearsynth.codecs import Codec, moments_of, power, within
-from wearsynth.dpsgd import normal
+from wearsynth.codecs import Codec, DescriptorCodec, LevelCodec, moments_of
 from wearsynth.privacy import Promise
+from wearsynth.randomness import normal
 from wearsynth.windows import Windows
 
-LEAST_VARIANCE = 0.05  # in any direction, of covariances on the scale of the one known beforehand within the classes
-CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of what products differ by
+LEAST_VARIANCE = 0.05  # in any direction, of covariances on the scale of the prior's within the classes
+CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of products' differences from the prior's
+STRESS_AXIS_WEIGHT = 6.0  # of the axis that separates stress in the prior; every other axis counts once
+OTHERS_WEIGHT = 0.5  # of descriptors but levels, where levels come first
+# Standard deviations of a sum's noise, in clip norms, over the number of units: up to which all products are asked, and
+# up to which those of levels are.
+LITTLE_NOISE, SOME_NOISE = 0.001, 0.01
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a release asks of each unit: a vector of its windows' coordinates, and of products of some of them.
+
+    Args:
+        axes: (size, size), turns coordinates' differences from the prior means to the axes on which they are asked.
+        paired: (n_paired,), numbers of the coordinates whose products are asked as well.
+        product_weight: how much a product counts, where a coordinate counts 1.
+        clip_norm: L2 norm at which a unit's vector is clipped; public.
+        clipping_bias: what clipping leaves of a typical vector's length, as a share of it.
+    """
+
+    axes: np.ndarray
+    paired: np.ndarray
+    product_weight: float
+    clip_norm: float
+    clipping_bias: float
 
 
 @dataclass(frozen=True)
@@ -37,73 +62,141 @@ class Moments:
         return of_class[labels, np.arange(len(labels))]
 
 
-def release(windows: Windows, codec: Codec, promise: Promise, rng: np.random.Generator | None = None) -> Moments:
+def choose_query(codec: Codec, noise: float) -> Query:
+    """Chooses what is asked, by how much noise there will be: a public number.
+
+    Args:
+        codec: says what the coordinates are, and their prior.
+        noise: standard deviation of the sum's noise, in clip norms, over the number of units.
+    """
+    if not isinstance(codec, DescriptorCodec):
+        return _plain(codec)
+    if noise <= LITTLE_NOISE:
+        return _all_products(codec)
+    return _level_products(codec) if noise <= SOME_NOISE else _levels_first(codec)
+
+
+def _all_products(codec: DescriptorCodec) -> Query:
+    everything = np.arange(codec.size)
+    return _query(codec, _stress_axes(codec), everything, product_weight=0.08, reach=1.6, clipping_bias=0.81)
+
+
+def _level_products(codec: DescriptorCodec) -> Query:
+    """With some noise: of products those of levels, as the noise would exceed all others.
+
+    Nearly every vector is longer than the clip norm, and so much alike in length that a tight one loses little and
+    takes off much of the noise.
+    """
+    return _query(codec, _stress_axes(codec), codec.levels, product_weight=0.3, reach=0.8, clipping_bias=0.53)
+
+
+def _levels_first(codec: DescriptorCodec) -> Query:
+    """With much noise: levels first, then other descriptors, and no products.
+
+    The axis that separates stress in the prior counts like the others: where real people's lies elsewhere, the noise
+    that it is spared is less than what it costs the rest. Levels have a covariance of 1 on these axes, and so, but for
+    a weight, has what of the others does not follow from levels.
+    """
+    covariance, others = pooled_covariance(codec), np.setdiff1d(np.arange(codec.size), codec.levels)
+    of_levels = np.ix_(codec.levels, codec.levels)
+    slopes = np.linalg.solve(covariance[of_levels], covariance[np.ix_(codec.levels, others)])
+    rest = covariance[np.ix_(others, others)] - covariance[np.ix_(others, codec.levels)] @ slopes
+    axes = np.zeros_like(covariance)
+    axes[of_levels] = _power(covariance[of_levels], -0.5)
+    axes[np.ix_(others, others)] = OTHERS_WEIGHT * _power(rest, -0.5)
+    axes[np.ix_(codec.levels, others)] = -slopes @ axes[np.ix_(others, others)]
+    return _query(codec, axes, np.zeros(0, int), product_weight=0.08, reach=0.43, clipping_bias=0.49)
+
+
+def _plain(codec: Codec) -> Query:
+    """For a codec whose prior knows nothing: coordinates in standard deviations, and of all but levels the products."""
+    axes = np.eye(codec.size) / np.sqrt(codec.covariances[0, 0, 0])
+    levels = isinstance(codec, LevelCodec)  # they lie up to 0.5 from the middle: five times the spread within a class
+    paired = np.arange(0 if levels else codec.size)
+    return _query(codec, axes, paired, product_weight=0.1, reach=2.2 if levels else 1.5, clipping_bias=1.0)
+
+
+def _query(codec: Codec, axes: np.ndarray, paired: np.ndarray, *, product_weight, reach, clipping_bias) -> Query:
+    """A query whose clip norm is `reach` for each coordinate."""
+    return Query(axes, paired, product_weight, reach * np.sqrt(codec.size), clipping_bias)
+
+
+def _stress_axes(codec: Codec) -> np.ndarray:
+    """Axes on which coordinates have a covariance of 1 within the classes; the one that separates these counts more.
+
+    Noise is alike in every direction there, but an error along this one moves the line between stress and the rest.
+    """
+    whitening = _power(pooled_covariance(codec), -0.5)
+    contrast = (codec.means[1] - codec.means[0]) @ whitening
+    axis = contrast / max(np.linalg.norm(contrast), 1e-9)
+    return whitening @ (np.eye(codec.size) + (STRESS_AXIS_WEIGHT - 1) * np.outer(axis, axis))
+
+
+def release(
+    windows: Windows, codec: Codec, query: Query, promise: Promise, rng: np.random.Generator | None = None
+) -> Moments:
     """Releases the moments of windows' coordinates, once.
 
     Args:
         windows: real windows; private.
-        codec: says what the coordinates are, what of them is told, and how they are distributed as far as is known
-            beforehand.
+        codec: says what the coordinates are, and their prior.
+        query: what is asked of each unit.
         promise: what is promised; gives unit and noise.
         rng: for tests; noise from a seed protects nobody.
     """
     if not promise.private:
         means, covariances = moments_of(codec.encode(windows.values), windows.labels)
-        return Moments(means, _with_paired(codec, _paired(covariances, codec)))
+        return Moments(means, _with_paired(codec, query, _paired(covariances, query)))
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
-    total, counts = summed(windows, codec, promise.unit)
-    return _moments(noised(total, codec, promise, rng) / counts, (_noise_scale(promise, codec) / counts) ** 2, codec)
+    total, counts = clipped_sum(windows, codec, query, promise.unit)
+    noise_scale = promise.release_noise_multiplier * query.clip_norm
+    return _posterior(noised(total, query, promise, rng) / counts, (noise_scale / counts) ** 2, codec, query)
 
 
-def summed(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.ndarray]:
+def clipped_sum(windows: Windows, codec: Codec, query: Query, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """The sum of units' vectors, clipped: private. It is all that a private release reads of windows.
 
     Returns:
         The sum, and for each entry the public number that it is to be divided by.
     """
-    vectors, counts = _vectors(windows, codec, unit)
-    return clipped(vectors, clip_norm_of(codec)).sum(axis=0), counts
+    vectors, counts = _vectors(windows, codec, query, unit)
+    return clip(vectors, query.clip_norm).sum(axis=0), counts
 
 
-def noised(total: np.ndarray, codec: Codec, promise: Promise, rng: np.random.Generator | None = None) -> np.ndarray:
-    """The same sum as it may be told; parameters as of `release`."""
-    return total + _noise_scale(promise, codec) * normal(len(total), rng)
+def noised(total: np.ndarray, query: Query, promise: Promise, rng: np.random.Generator | None = None) -> np.ndarray:
+    """The same sum with its noise, which is what is released; parameters as of `release`."""
+    return total + promise.release_noise_multiplier * query.clip_norm * normal(len(total), rng)
 
 
-def _noise_scale(promise: Promise, codec: Codec) -> float:
-    """Standard deviation of the noise in each entry of the sum."""
-    return promise.release_noise_multiplier * clip_norm_of(codec)
-
-
-def clip_norm_of(codec: Codec) -> float:
-    """Length at which a unit's vector is clipped; public."""
-    return codec.reach * np.sqrt(codec.size)
-
-
-def clipped(vectors: np.ndarray, clip_norm: float) -> np.ndarray:
+def clip(vectors: np.ndarray, clip_norm: float) -> np.ndarray:
     """Shortens vectors (n, size) that are longer than `clip_norm`; one that is not finite counts as nothing."""
     vectors = np.where(np.isfinite(vectors).all(axis=1, keepdims=True), vectors, 0)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors * (clip_norm / np.maximum(lengths, clip_norm))
 
 
-def _vectors(windows: Windows, codec: Codec, unit: str) -> tuple[np.ndarray, np.ndarray]:
+def pooled_covariance(codec: Codec) -> np.ndarray:
+    """The prior's covariance (size, size) within the classes, pooled over both."""
+    return (1 - codec.stress_share) * codec.covariances[0] + codec.stress_share * codec.covariances[1]
+
+
+def _vectors(windows: Windows, codec: Codec, query: Query, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """Each unit's vector, which is private, and for each entry the public number that the sum is to be divided by."""
     differences = codec.encode(windows.values) - codec.means[windows.labels]
-    first, second, weights = _pairs(codec)
-    of_pairs = differences[:, codec.paired] @ _pair_axes(codec, -0.5)
-    expected = _known_products(codec)[:, first, second]
+    first, second, weights = _pairs(query)
+    of_pairs = differences[:, query.paired] @ _pair_axes(codec, query, -0.5)
+    expected = _prior_products(codec, query)[:, first, second]
     products = weights * (of_pairs[:, first] * of_pairs[:, second] - expected[windows.labels])
-    told = np.hstack([differences @ codec.axes, products])
+    asked = np.hstack([differences @ query.axes, products])
     if unit == "window":
-        counts = len(windows) * np.repeat([1 - codec.stress_share, codec.stress_share], told.shape[1])
-        return np.hstack([told * (windows.labels[:, None] == label) for label in (0, 1)]), counts
+        counts = len(windows) * np.repeat([1 - codec.stress_share, codec.stress_share], asked.shape[1])
+        return np.hstack([asked * (windows.labels[:, None] == label) for label in (0, 1)]), counts
     rows = []
     for person in np.unique(windows.subjects):
         own = windows.subjects == person
         # Class by class, and not by a matrix: nothing times what is infinite in somebody else would not be nothing.
-        rows.append(np.concatenate([_mean(told[own & (windows.labels == label)]) for label in (0, 1)]))
+        rows.append(np.concatenate([_mean(asked[own & (windows.labels == label)]) for label in (0, 1)]))
     vectors = np.array(rows)
     return vectors, np.full(vectors.shape[1], len(vectors))
 
@@ -113,33 +206,36 @@ def _mean(rows: np.ndarray) -> np.ndarray:
     return rows.sum(axis=0) / max(len(rows), 1)
 
 
-def _pairs(codec: Codec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pairs(query: Query) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows and columns of a symmetric matrix's upper half, and the weights of its entries.
 
     Those off the diagonal stand for two, which their weight makes up for.
     """
-    first, second = np.triu_indices(len(codec.paired))
-    return first, second, codec.product_weight * np.where(first == second, 1, np.sqrt(2))
+    first, second = np.triu_indices(len(query.paired))
+    return first, second, query.product_weight * np.where(first == second, 1, np.sqrt(2))
 
 
-def _paired(covariances: np.ndarray, codec: Codec) -> np.ndarray:
+def _paired(covariances: np.ndarray, query: Query) -> np.ndarray:
     """The part of covariances (..., size, size) that is of the paired coordinates."""
-    return covariances[..., codec.paired[:, None], codec.paired]
+    return covariances[..., query.paired[:, None], query.paired]
 
 
-def _pair_axes(codec: Codec, exponent: float) -> np.ndarray:
+def _pair_axes(codec: Codec, query: Query, exponent: float) -> np.ndarray:
     """Matrix that turns paired coordinates to the axes of products by an exponent of -0.5, and back by one of 0.5."""
-    return power(_paired(within(codec), codec), exponent)
+    return _power(_paired(pooled_covariance(codec), query), exponent)
 
 
-def _known_products(codec: Codec) -> np.ndarray:
-    """Covariance of the paired coordinates in each class, as known beforehand, on the axes of products."""
-    whitening = _pair_axes(codec, -0.5)
-    return whitening @ _paired(codec.covariances, codec) @ whitening
+def _prior_products(codec: Codec, query: Query) -> np.ndarray:
+    """The prior's covariance of the paired coordinates in each class, on the axes of products."""
+    whitening = _pair_axes(codec, query, -0.5)
+    return whitening @ _paired(codec.covariances, query) @ whitening
 
 
-def _moments(mean: np.ndarray, variances: np.ndarray, codec: Codec) -> Moments:
+def _posterior(mean: np.ndarray, variances: np.ndarray, codec: Codec, query: Query) -> Moments:
     """Turns the released mean of the vectors into moments; reads nothing private.
+
+    For a normal prior N(0, P) of the means' shift, seen as y with noise N(0, V), the posterior has mean P (P + V)^-1 y
+    and covariance P - P (P + V)^-1 P (Bishop 2006, Pattern Recognition and Machine Learning, section 2.3.3).
 
     Args:
         mean: with noise of `variances`.
@@ -148,66 +244,76 @@ def _moments(mean: np.ndarray, variances: np.ndarray, codec: Codec) -> Moments:
     (released, products), (noises, product_noises) = (
         np.split(each.reshape(2, -1), [codec.size], axis=1) for each in (mean, variances)
     )
-    back = np.linalg.inv(codec.axes)
-    # Both classes' means at once: what one of them tells of what both have in common, it tells of the other.
-    seen = (released / codec.shortened @ back).ravel()
-    noise = np.kron(np.diag(noises[:, 0]) / codec.shortened**2, back.T @ back)
-    common, contrast = codec.doubt
+    back = np.linalg.inv(query.axes)
+    # y and V, of both classes at once: what one says of what both have in common, it says of the other.
+    seen = (released / query.clipping_bias @ back).ravel()
+    noise = np.kron(np.diag(noises[:, 0]) / query.clipping_bias**2, back.T @ back)
+    common, contrast = codec.prior_variances
     between = np.array([[common + contrast, common - contrast], [common - contrast, common + contrast]])
-    prior = np.kron(between, within(codec))
+    prior = np.kron(between, pooled_covariance(codec))
     gain = prior @ np.linalg.inv(prior + noise)
     shifts = (gain @ seen).reshape(2, codec.size)
     posterior = (prior - gain @ prior).reshape(2, codec.size, 2, codec.size)
-    # Windows are drawn from all that means may be, and not as if the likeliest were the true ones.
-    in_doubt = np.stack([posterior[label, :, label] for label in (0, 1)])
-    # Products were of differences from the means known beforehand: the part of the means' own shift goes.
-    squares = shifts[:, :, None] * shifts[:, None] + in_doubt
-    paired = _paired_covariances(products, product_noises, codec.shortened * _paired(squares, codec), codec)
-    return Moments(codec.means + shifts, _with_paired(codec, paired) + in_doubt)
+    # Windows are drawn from the whole posterior of the means, and not as if the likeliest were the true ones.
+    uncertainty = np.stack([posterior[label, :, label] for label in (0, 1)])
+    # Products were of differences from the prior means: E[d d'] = Cov + shift shift', of which the last part goes.
+    squares = shifts[:, :, None] * shifts[:, None] + uncertainty
+    paired = _paired_covariances(products, product_noises, query.clipping_bias * _paired(squares, query), codec, query)
+    return Moments(codec.means + shifts, _with_paired(codec, query, paired) + uncertainty)
 
 
-def _paired_covariances(released: np.ndarray, variances: np.ndarray, squares: np.ndarray, codec: Codec) -> np.ndarray:
+def _paired_covariances(
+    released: np.ndarray, variances: np.ndarray, squares: np.ndarray, codec: Codec, query: Query
+) -> np.ndarray:
     """Covariance of the paired coordinates in each class (2, n_paired, n_paired), from the released products' means.
 
-    Unlike the means it does not get back what clipping takes: what is known beforehand counts for that part.
+    Unlike the means it does not get back what clipping takes: the prior counts for that part.
     """
-    root, whitening = _pair_axes(codec, 0.5), _pair_axes(codec, -0.5)
-    first, second, weights = _pairs(codec)
+    root, whitening = _pair_axes(codec, query, 0.5), _pair_axes(codec, query, -0.5)
+    first, second, weights = _pairs(query)
     squares = whitening @ squares @ whitening
     differences = released / weights - squares[:, first, second]
     variances = variances / weights**2
-    white = _known_products(codec)
+    white = _prior_products(codec, query)
     for chosen in (first == second, first != second):
-        white[:, first[chosen], second[chosen]] += _believed_of_both(differences[:, chosen], variances[:, chosen])
+        white[:, first[chosen], second[chosen]] += _shrunk_of_both(differences[:, chosen], variances[:, chosen])
     white = np.triu(white) + np.triu(white, 1).swapaxes(1, 2)
     along, directions = np.linalg.eigh(white)
     return root @ (directions * np.maximum(along, LEAST_VARIANCE)[:, None] @ directions.swapaxes(1, 2)) @ root
 
 
-def _with_paired(codec: Codec, paired: np.ndarray) -> np.ndarray:
-    """The covariances known beforehand, with other ones (2, n_paired, n_paired) of the paired coordinates.
+def _with_paired(codec: Codec, query: Query, paired: np.ndarray) -> np.ndarray:
+    """The prior's covariances, with other ones (2, n_paired, n_paired) of the paired coordinates.
 
-    How the other coordinates follow from these, and by how much they do not, stays as it was.
+    The regression of the other coordinates on these, and its residual, stay the prior's: with B = C_ap C_pp^-1 the
+    covariance C becomes C + B (C'_pp - C_pp) B'.
     """
-    known = _paired(codec.covariances, codec)
-    slopes = codec.covariances[:, :, codec.paired] @ np.linalg.inv(known)
+    known = _paired(codec.covariances, query)
+    slopes = codec.covariances[:, :, query.paired] @ np.linalg.inv(known)
     return codec.covariances + slopes @ (paired - known) @ slopes.swapaxes(1, 2)
 
 
-def _believed_of_both(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Posterior means of numbers (2, n), of both classes: by what these have in common, and by what they differ in."""
-    shares = variances.sum(axis=0) - variances
-    shares = shares / shares.sum(axis=0)  # the noises of this mean and of the difference are independent
-    common = _believed(np.sum(shares * released, axis=0), np.prod(variances, axis=0) / variances.sum(axis=0))
-    difference = _believed(released[1] - released[0], variances.sum(axis=0))
-    return np.stack([common - shares[1] * difference, common + shares[0] * difference])
+def _shrunk_of_both(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Posterior means of numbers (2, n) of both classes: of a weighted mean of the two and of their difference."""
+    weights = variances.sum(axis=0) - variances
+    weights = weights / weights.sum(axis=0)  # the noises of this mean and of the difference are independent
+    common = _shrunk(np.sum(weights * released, axis=0), np.prod(variances, axis=0) / variances.sum(axis=0))
+    difference = _shrunk(released[1] - released[0], variances.sum(axis=0))
+    return np.stack([common - weights[1] * difference, common + weights[0] * difference])
 
 
-def _believed(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Posterior means of numbers that are normal about 0, seen with noise of `variances`.
+def _shrunk(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Posterior means t / (t + v) y of numbers that are normal about 0 with variance t, seen as y with noise of v.
 
-    Their own variance, which they have in common, is the likeliest of CANDIDATES.
+    Of the variance t, which they have in common, the likeliest of CANDIDATES is taken (empirical Bayes, Morris 1983,
+    doi 10.1080/01621459.1983.10477920).
     """
     seen = CANDIDATES[:, None] + variances
     variance = CANDIDATES[np.argmin(np.sum(np.log(seen) + released**2 / seen, axis=1))]
     return released * variance / (variance + variances)
+
+
+def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    """A power of a symmetric matrix without variances of 0."""
+    variances, directions = np.linalg.eigh(matrix)
+    return directions * variances**exponent @ directions.T

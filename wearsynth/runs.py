@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from wearsynth.codecs import Codec, SimulatedPeople, choose_codec
+from wearsynth.codecs import DescriptorCodec
 from wearsynth.files import fingerprint, replacing, source_of, write_json
 from wearsynth.ledger import Ledger, ledger_path
 from wearsynth.provenance import KINDS, Origin, StaleFileError, has_origin
@@ -60,7 +60,7 @@ class RunFolder:
         self.simulated_recordings = self.path / "data" / "simulated"
         self.training_windows = self.path / "data" / "windows" / "training.npz"
         self.test_windows = self.path / "data" / "windows" / "test.npz"
-        self.simulated_people = self.path / "data" / "windows" / "simulated_people.npz"
+        self.prior_file = self.path / "data" / "windows" / "prior.npz"
         self.generators = self.path / "data" / "generators"
         self.synthetic = self.path / "data" / "syn" / "cgan"
         self.detectors = self.path / "data" / "detectors"
@@ -142,16 +142,16 @@ class RunFolder:
         origin = self._windows_origin()
         return Windows.load(self.training_windows, origin), Windows.load(self.test_windows, origin)
 
-    def codec(self, generator: str) -> Codec:
-        """The codec of a kind of generator, for this run's windows."""
-        return choose_codec(generator, SimulatedPeople.load(self.simulated_people, self._windows_origin()))
+    def prior(self) -> DescriptorCodec:
+        """What generators start from, for this run's windows."""
+        return DescriptorCodec.load(self.prior_file, self._windows_origin())
 
     def prepare_windows(
         self, signals: str, scaling: str, window_seconds: int, hop_seconds: int, stress_share: float
     ) -> tuple[Windows, Windows]:
         """Cuts the table into windows, unless that is finished: parameters as of `windows.make_windows`.
 
-        Simulated people for generators to start from (`codecs.SimulatedPeople`) get windows alike.
+        The prior that generators start from comes from windows alike, of simulated people.
 
         Returns:
             Windows for training, and those for tests, which do not overlap.
@@ -165,12 +165,12 @@ class RunFolder:
         key = fingerprint(self.table, *settings, stress_share, source_of("windows", "codecs"))
         self.record("windows", {"key": key})
         origin = self._windows_origin()
-        files = (self.training_windows, self.test_windows, self.simulated_people)
+        files = (self.training_windows, self.test_windows, self.prior_file)
         if not all(has_origin(path, origin) for path in files):
             table = load_table(self.table)
             for path, hop in ((self.training_windows, hop_seconds), (self.test_windows, window_seconds)):
                 make_windows(table, signals, scaling, window_seconds, hop).save(path, origin)
-            SimulatedPeople.simulate(*settings, stress_share).save(self.simulated_people, origin)
+            DescriptorCodec.simulate(*settings, stress_share).save(self.prior_file, origin)
         return self.windows()
 
     def record(self, section: str, numbers: dict[str, Any]) -> None:

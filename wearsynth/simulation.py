@@ -72,8 +72,6 @@ SKEWED_TRAITS = {
     "fidgeting": (0.4, 2.2),  # bursts of movement, times those of the phase
     "artefact_gain": (5, 20),  # pulse amplitudes a g of movement
 }
-# Of TRAITS, what would be none at all if it were 0; the other ones may have either sign, or are far from it.
-POSITIVE_TRAITS = ("breathing_rate", "scr_rate", "scr_rate_response", "respiratory_variability", "heart_rate_response")
 NON_RESPONDERS = 0.1  # share of people without skin conductance responses [6]
 
 
@@ -116,37 +114,6 @@ class Population:
     skewed_traits: dict[str, tuple[float, float]]
     non_responders: float
     orders: tuple[tuple[Phase, ...], tuple[Phase, ...]]
-
-    def altered(self, size: float, rng: np.random.Generator) -> "Population":
-        """Draws another population, unlike this one: what if real people are not what the simulation takes them for?
-
-        Args:
-            size: of the change; 1 moves a trait's range by about half its width, and stretches it by about 0.4.
-            rng: draws it.
-        """
-
-        def moved(low: float, high: float) -> tuple[float, float]:
-            half = (high - low) / 2
-            middle = low + half * (1 + size * rng.normal())
-            half *= np.exp(0.4 * size * rng.normal())
-            return middle - half, middle + half
-
-        def changed(phase: Phase) -> Phase:
-            standing = phase.standing + 0.3 * size * rng.normal()
-            return phase._replace(
-                arousal=phase.arousal + 0.2 * size * rng.normal(),
-                bursts=phase.bursts * np.exp(0.5 * size * rng.normal()),
-                standing=float(np.clip(standing, 0, 1)) if phase.standing else 0.0,
-            )
-
-        traits = {name: moved(*ends) for name, ends in self.traits.items()}
-        for name in POSITIVE_TRAITS:
-            traits[name] = tuple(np.maximum(traits[name], 0.5))
-        skewed = {name: tuple(np.exp(moved(*np.log(ends)))) for name, ends in self.skewed_traits.items()}
-        non_responders = float(np.clip(self.non_responders + 0.15 * size * rng.normal(), 0, 0.4))
-        phases = {phase: changed(phase) for phase in dict.fromkeys(sum(self.orders, ()))}
-        orders = tuple(tuple(phases[phase] for phase in order) for order in self.orders)
-        return Population(traits, skewed, non_responders, orders)
 
 
 POPULATION = Population(TRAITS, SKEWED_TRAITS, NON_RESPONDERS, ORDERS)

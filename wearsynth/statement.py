@@ -1,14 +1,14 @@
 """What is said about a promise that was kept: data, text, what lies outside of it."""
 
-import logging
 import math
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from dp_accounting.rdp import RdpAccountant
 
-from wearsynth.privacy import UNITS, Promise, compose
+from wearsynth.accounting import rdp_epsilon
+from wearsynth.privacy import UNITS, Promise, spent_together
+from wearsynth.tf_privacy import why_missing
 
 LARGE_DELTA = 0.1  # of one over the number of units
 
@@ -87,8 +87,8 @@ def statement(
         "release_noise_multiplier": promise.release_noise_multiplier,
         "accountant": f"PLD, dp-accounting {version('dp-accounting')}",
         "noise_source": "seeded" if seeded else "operating system's entropy, no seed recorded",
-        "spent": promise.readings(steps, windows_per_second, most_windows_per_subject),
-        "spent_all_generators": compose([(promise, steps)] * uses, promise.delta),
+        "spent": promise.epsilons(steps, windows_per_second, most_windows_per_subject),
+        "spent_all_generators": spent_together([(promise, steps)] * uses, promise.delta),
         "spent_so_far": so_far,
         "delta_times_units": promise.delta * n_units,
         "cross_check": cross_check(promise, steps, n_units, most_units_per_subject)
@@ -113,16 +113,15 @@ def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subje
         most_units_per_subject: most units of one subject.
 
     Returns:
-        'rdp_epsilon', at the promise's delta, and 'tensorflow_privacy', the text of its privacy statement.
+        'rdp_epsilon', at the promise's delta; 'tensorflow_privacy', the text of its privacy statement, or None; and in
+        'missing' why there is none although there were steps.
     """
+    spent = rdp_epsilon(promise.mechanism(steps), promise.delta)
+    if steps == 0 or why_missing():
+        return {"rdp_epsilon": spent, "tensorflow_privacy": None, "missing": why_missing() if steps else ""}
     # Here and not above: it takes TensorFlow along, and a promise is also checked where nothing is trained.
-    from tensorflow_privacy import compute_dp_sgd_privacy_statement
+    from tensorflow_privacy.privacy.analysis.compute_dp_sgd_privacy_lib import compute_dp_sgd_privacy_statement
 
-    # It says in red that its best order is its least: a looser bound, and no reason to worry.
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    spent = RdpAccountant().compose(promise.event(promise.noise_multiplier, steps)).get_epsilon(promise.delta)
-    if steps == 0:
-        return {"rdp_epsilon": float(spent), "tensorflow_privacy": None}
     with np.errstate(invalid="ignore"):  # inf - inf on its way to an infinite epsilon for a person
         text = compute_dp_sgd_privacy_statement(
             number_of_examples=n_units,
@@ -133,7 +132,7 @@ def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subje
             used_microbatching=False,  # each unit is clipped on its own
             max_examples_per_user=most_units_per_subject,
         )
-    return {"rdp_epsilon": float(spent), "tensorflow_privacy": text}
+    return {"rdp_epsilon": spent, "tensorflow_privacy": text, "missing": ""}
 
 
 def statement_text(privacy: dict[str, Any]) -> str:
@@ -202,13 +201,14 @@ def _cross_check(privacy: dict[str, Any]) -> str:
     if said is None:
         return ""
     text = f"""
-The same reckoned by others: Renyi's accountant (RDP), another upper bound, says epsilon {said["rdp_epsilon"]:.3g} for a
-{unit}.
+Cross-check: the RDP accountant, a looser upper bound, gives epsilon {said["rdp_epsilon"]:.3g} for a {unit}.
 """
+    if said["missing"]:
+        text += f"(The statement of tensorflow-privacy is left out: {said['missing']}.)\n"
     if said["tensorflow_privacy"] is None:
         return text
-    return f"""{text}tensorflow-privacy knows of no release and speaks of the steps alone. For it, a {unit} is an
-*example* and a person a *user*; its lines for Poisson sampling are the ones that hold here, as units were drawn so.
+    return f"""{text}tensorflow-privacy covers the steps alone, without the release. In its words a {unit} is an
+*example* and a person a *user*; its lines for Poisson sampling are the ones that hold here.
 
 ```text
 {said["tensorflow_privacy"]}```

@@ -1,4 +1,4 @@
-"""1 Hz table -> windows (n_windows, window_seconds, n_signals) in [0, 1], and splits by subject."""
+"""1 Hz table -> windows (n_windows, window_seconds, n_signals) in [0, 1], and back to a table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from wearsynth.provenance import Origin, load_arrays, save_arrays
 
 PUBLISHED = ("BVP", "EDA", "ACC_x", "ACC_y", "ACC_z", "TEMP")
 EXTENDED = (*PUBLISHED, "HR", "BVP_amplitude", "ACC_movement")
-SIGNALS = {"published": PUBLISHED, "extended": EXTENDED}
+SIGNAL_SETS = {"published": PUBLISHED, "extended": EXTENDED}
 SCALINGS = ("subject", "public")
 MIN_SECONDS = 12  # of a window: shorter ones hardly have a shape in time
 
@@ -108,7 +108,7 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
         ValueError: an argument is out of its range, a signal is missing or infinite, or there is no window at all.
     """
     check(signals, scaling, window_seconds, hop_seconds)
-    names = SIGNALS[signals]
+    names = SIGNAL_SETS[signals]
     labelled = table[table["label"].notna()].reset_index(drop=True)
     missing = labelled.loc[~np.isfinite(labelled[list(names)]).all(axis=1), "subject"]
     if len(missing):
@@ -127,8 +127,8 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
 
 def check(signals: str, scaling: str, window_seconds: int, hop_seconds: int) -> None:
     """Raises ValueError for settings that `make_windows` does not know."""
-    if signals not in SIGNALS:
-        raise ValueError(f"signals={signals!r}: expected {' or '.join(map(repr, SIGNALS))}")
+    if signals not in SIGNAL_SETS:
+        raise ValueError(f"signals={signals!r}: expected {' or '.join(map(repr, SIGNAL_SETS))}")
     if scaling not in SCALINGS:
         raise ValueError(f"scaling={scaling!r}: expected {' or '.join(map(repr, SCALINGS))}")
     for name, value, least in (("window_seconds", window_seconds, MIN_SECONDS), ("hop_seconds", hop_seconds, 1)):
@@ -184,25 +184,6 @@ def to_table(windows: Windows) -> pd.DataFrame:
 def most_windows_per_second(window_seconds: int, hop_seconds: int) -> int:
     """Returns how many windows can share one second of signal."""
     return -(-window_seconds // hop_seconds)
-
-
-def choose_folds(subjects: list[str], folds: str) -> list[str]:
-    """Returns the people to hold out, one after the other.
-
-    Args:
-        subjects: everybody there is.
-        folds: 'all', or names such as 'S2,S5'.
-
-    Raises:
-        ValueError: a name is nobody's, or fewer than two people are there for a fold to leave one out.
-    """
-    chosen = list(subjects) if folds == "all" else [name.strip() for name in folds.split(",")]
-    for name in chosen:
-        if name not in subjects:
-            raise ValueError(f"folds={folds!r}: no recording of {name!r}; there are {', '.join(subjects)}")
-    if len(subjects) < 2:
-        raise ValueError(f"folds={folds!r}: holding one person out takes at least two, there is only {subjects[0]}")
-    return list(dict.fromkeys(chosen))
 
 
 def _starts(labelled: pd.DataFrame, window_seconds: int, hop_seconds: int) -> Iterator[int]:

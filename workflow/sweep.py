@@ -18,11 +18,11 @@ from typing import Any
 import yaml
 
 import run
-from wearsynth import windows
+from wearsynth import protocols
 from wearsynth.files import fingerprint, package_source, write_json
 from wearsynth.parameters import BadInput, defaults, nearest
 from wearsynth.recordings import RecordingError
-from wearsynth.results import VARIED
+from workflow.results import VARIED
 
 FOLDER = Path(__file__).resolve().parent
 SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
@@ -118,7 +118,7 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
     if parameters["detector_seeds"] > 1 and len({each["seed"] for each in known.values()}) > 1:
         raise BadInput("detector_seeds: seeds of several runs would be counted twice; give more seeds in the grid")
     people = run.everybody(parameters, recordings)
-    folds, table = windows.choose_folds(people, parameters["folds"]), content.get("table")
+    folds, table = protocols.choose_folds(people, parameters["folds"]), content.get("table")
     if table and (recordings is None or folds != people):
         raise BadInput(f"table {table}: it is about all real people; give --recordings, and leave out `folds`")
     return {

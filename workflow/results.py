@@ -1,6 +1,6 @@
 """Gathers finished runs into one table, seeds together: for those on all real people `results/table.csv`.
 
-python -m wearsynth.results RUN [RUN ...]
+python -m workflow.results RUN [RUN ...]
 """
 
 import argparse
@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
             table.to_csv(draft, index=False, float_format="%.6g")
         print(f"{len(table)} results in {path}")
     if options.report:
-        from wearsynth.report import write_sweep_report  # takes seconds to import
+        from workflow.report import write_sweep_report  # takes seconds to import
 
         jobs = options.jobs and read_jobs(options.jobs, [run.name for run in options.runs])
         write_sweep_report(options.report, table, collect(runs), options.runs, jobs, remark)
