@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a virtual environment and installs into it exactly what a lock names: setup.sh VENV LOCK PYTHON...
 # The Makefile runs this when it is missing or older than the lock. The stamp VENV/.installed is written last: an
-# interrupted installation is done again, from scratch.
+# interrupted installation is done again, from scratch. Exit status 3: none of these Pythons is there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 venv=$1 lock=$2
@@ -62,7 +62,7 @@ else
         versions=${pythons[*]}
         echo "make: no Python ${versions// / or } with pip found: install one (Debian 12: apt-get install python3-venv)" \
             "or uv, which brings its own Python (pipx install uv), then run make again" >&2
-        exit 1
+        exit 3
     fi
     echo "Setting up $venv with pip and $("$venv"/bin/python --version): about $packages packages, a few minutes"
     # Left out of the errors: one warning a package where a local index besides the main one does not have it.

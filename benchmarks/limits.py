@@ -1,8 +1,8 @@
-"""What limits a budget: how well stress is found in people unlike those whom generators begin with.
+"""What limits a budget: how well stress is found in people unlike those of the prior.
 
     python -m benchmarks.limits
 
-Generators begin with simulated people and learn what real ones are like. Here the real ones are simulated, too, from
+The prior of generators comes from simulated people. Here the real ones are simulated, too, from
 populations that were altered, each in its own way, until they were about as far off as WESAD's S2 to S6. Unlike those,
 there are enough of them to see the whole course from nothing learned to all of it. Writes limits.csv and limits.png.
 """

@@ -144,7 +144,7 @@ def test_conditions_of_everybody_are_a_row_each():
 
 def test_training_names_everybodys_and_those_without_somebody_once():
     figure = figures.training({name: np.ones(9) for name in ("everyone", "S2", "S3")}, "real")
-    assert legend_of(figure) == ["without one person", "everyone", "cannot tell (log 2)"]
+    assert legend_of(figure) == ["without one person", "everyone", "chance (log 2)"]
 
 
 def test_example_windows_come_from_their_source_and_class():

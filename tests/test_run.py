@@ -128,14 +128,14 @@ def test_notebooks_share_one_set_of_parameters():
     assert all(set(preset) <= set(seen) for preset in run.PRESETS.values())
 
 
-def test_readme_lists_every_parameter_with_its_default():
-    readme = (run.ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_docs_list_every_parameter_with_its_default():
+    page = (run.ROOT / "docs" / "method.md").read_text(encoding="utf-8")
     for notebook in run.NOTEBOOKS:
         for name, parameter in parameters.declared(notebook.stem).items():
             if name not in run.OPTION_OF:
                 default = parameter["default"].strip("\"'")
                 row = f"| `{name}` | {default} | {parameter['help']} |"
-                assert row in readme, f"README.md has no row {row}"
+                assert row in page, f"docs/method.md has no row {row}"
 
 
 def test_run_folder_holds_all_that_is_promised(chain):

@@ -1,5 +1,6 @@
 """Synthetic smartwatch recordings under differential privacy."""
 
+import importlib
 import os
 import sys
 
@@ -13,3 +14,18 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 sys.skip_tf_privacy_import = True
 
 __version__ = "0.1.0"
+
+# The main act, `fit(windows, promise).sample(n)`, and what it takes; imported when asked for, as TensorFlow takes long.
+MAIN = {
+    "Promise": "privacy",
+    "fit": "generators",
+    "make_windows": "windows",
+    "read_table": "recordings",
+    "simulate_table": "simulation",
+}
+
+
+def __getattr__(name: str):
+    if name in MAIN:
+        return getattr(importlib.import_module(f"wearsynth.{MAIN[name]}"), name)
+    raise AttributeError(f"module 'wearsynth' has no attribute {name!r}")

@@ -78,7 +78,7 @@ def membership_inference(members: Windows, non_members: Windows, synthetic: Wind
 def reference_attack(person: Windows, others: Windows, synthetic_seen: Windows, synthetic_unseen: Windows) -> float:
     """Guesses whom only one of two generators saw: whose windows are closer to its output than to the other's.
 
-    The second generator tells how typical a window is, as the reference does in DOMIAS (arXiv 2302.12580) and in LiRA
+    The second generator says how typical a window is, as the reference does in DOMIAS (arXiv 2302.12580) and in LiRA
     (arXiv 2112.03570). Two trainings differ by luck, too, and one may come closer to everybody: so windows of people
     whom both saw are the measure. The attacker holds more than for `membership_inference`: the second one's windows.
 

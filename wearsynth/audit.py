@@ -12,9 +12,9 @@ arXiv 2305.08846; Mahloujifar, Melis and Chaudhuri 2024, arXiv 2410.22235).
 
 What it does not prove. A bound below the promise is no proof of the promise: another adversary, or other canaries,
 might find more. A bound above the promise disproves it, up to the 5 %. The audit covers what the discriminator's steps
-tell, or a release, and everything computed from either, the generator included; each is audited by itself, and how the
-two add up is the accountant's word. It does not cover the range of a person that scaling='subject' reads, nor how the
-operating system draws its entropy.
+reveal, or a release, and everything computed from either, the generator included; each is audited by itself, and how
+the two compose is left to the accountant. It does not cover the range of a person that scaling='subject' reads, nor how
+the operating system draws its entropy.
 
 `make audit` (`benchmarks/audit.py`) makes the long version.
 """
@@ -40,7 +40,7 @@ from wearsynth.releases import noised
 from wearsynth.windows import Windows, concatenate
 
 CANARY_SIZE = 15.0  # so large that its gradient is clipped, and not so large that the loss saturates: no gradient
-GUESSED = 0.1  # share of the canaries guessed; fixed beforehand: to choose it on the outcome would void the confidence
+GUESSED = 0.1  # share of the canaries guessed; fixed in advance: to choose it on the outcome would void the confidence
 LEVEL = 0.05  # probability that a bound exceeds the truth
 CONTROLS = {  # mechanisms that break the promise: factors of the clip norm, and of the noise itself
     "none": (1, 1),
@@ -72,7 +72,7 @@ class CanaryGradient(PrivateGradient):
     """The mechanism as it is, with canaries among its windows and an adversary who reads what it releases.
 
     Canary i has one large value, at feature i. Its gradient lies almost wholly in row i of the first kernel, where no
-    other canary's does, so that hundreds of them share one training without drowning each other out. Where canaries are
+    other canary's does, so that hundreds of them share one training without interfering. Where canaries are
     subjects, each is a person with one window.
 
     Args:
@@ -251,7 +251,7 @@ def refuted(
 
     Args:
         correct: number of right guesses.
-        guesses: how many were made; fixed beforehand, about any of the canaries, from the mechanism's output alone.
+        guesses: how many were made; fixed in advance, about any of the canaries, from the mechanism's output alone.
         canaries: number of independent fair coins; those of independent runs add up.
         epsilons: (n_pairs,)
         deltas: (n_pairs,); each pair holds in both directions, for adding and for removing a unit.

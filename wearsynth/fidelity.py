@@ -1,6 +1,6 @@
 """Synthetic against real, in numbers; all on windows scaled to [0, 1].
 
-Nothing here asks where a window came from: real people can stand in the place of the synthetic set, as a yardstick.
+Nothing here asks where a window came from: real people can stand in the place of the synthetic set, as a reference.
 """
 
 from collections.abc import Callable
@@ -146,10 +146,10 @@ def relative_to_people(distance: Distance, real: Windows, synthetic: Windows) ->
 
 
 def two_sample_auroc(real: Windows, synthetic: Windows, seed: int) -> float:
-    """Lets a random forest on simple features tell synthetic windows from real ones of people it has not met.
+    """Classifier two-sample test (C2ST): a random forest on simple features separates synthetic from real windows.
 
-    Split by window, the test would be won by remembering people: neighbouring windows of one person look alike, and
-    windows of six people are told from those of six others at .998. So nobody's windows lie on both sides of a split.
+    It is tested on people it has not met. Split by window, remembering people would do: neighbouring windows of one
+    person look alike, and windows of six people are separated from those of six others at .998.
 
     Args:
         real: windows of at least two people.
@@ -157,7 +157,7 @@ def two_sample_auroc(real: Windows, synthetic: Windows, seed: int) -> float:
         seed: of splits and forest.
 
     Returns:
-        Area under the ROC curve, mean over up to MOST_SPLITS splits: 0.5 cannot be told apart, 1 always.
+        Area under the ROC curve, mean over up to MOST_SPLITS splits: 0.5 is chance, 1 always right.
     """
     scores = []
     for ours, theirs in zip(splits_by_person(real, MOST_SPLITS, seed), random_halves(synthetic, seed)):
@@ -179,7 +179,7 @@ def _check(real: Windows, synthetic: Windows) -> None:
     """Refuses what cannot be compared."""
     people = np.unique(real.subjects)
     if len(people) < 2:
-        raise ValueError(f"real windows of {len(people)} people: expected two or more, to tell how people differ")
+        raise ValueError(f"real windows of {len(people)} people: expected two or more, to see how people differ")
     if real.signals != synthetic.signals:
         raise ValueError(f"signals differ: real {real.signals}, synthetic {synthetic.signals}")
     for label, name in CLASSES.items():

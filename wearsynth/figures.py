@@ -113,7 +113,7 @@ def training(fake_losses: dict[str, np.ndarray], kind: str) -> Figure:
         style = {"color": SYNTHETIC, "linewidth": 1.5} if name == EVERYONE else {"color": "#949494", "linewidth": 0.8}
         label = name if name == EVERYONE else "without one person"
         ax.plot(np.arange(1, len(losses) + 1), smoothed, **style, label=label)
-    ax.axhline(math.log(2), color="black", linestyle=":", linewidth=1, label="cannot tell (log 2)")
+    ax.axhline(math.log(2), color="black", linestyle=":", linewidth=1, label="chance (log 2)")
     ax.set(xlabel="step", ylabel="discriminator's loss on\ngenerated windows (nats)", ylim=(0, None))
     lines = {line.get_label(): line for line in ax.lines}  # one of those without somebody stands for all
     figure.legend(handles=list(lines.values()), loc="outside right upper", frameon=False, fontsize="small")

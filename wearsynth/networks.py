@@ -61,8 +61,8 @@ def public_features(values: tf.Tensor) -> tf.Tensor:
 def cnn(input_shape: tuple[int, int]) -> tf.keras.Model:
     """Builds a small convolutional network: windows (n, seconds, signals) -> probability of stress (n, 1).
 
-    The output also sees the simple features, as logistic regression does: levels are most of what tells stress, and it
-    would take more people than there are to learn them by convolution.
+    The output also sees the simple features, as logistic regression does: levels are most of what
+    separates stress, and it would take more people than there are to learn them by convolution.
     """
     windows = layers.Input(input_shape)
     varied = RandomShiftAndScale()(windows)

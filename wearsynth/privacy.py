@@ -34,9 +34,9 @@ class Promise:
 
     >>> promise = Promise("subject", epsilon=10.0, delta=1e-3, release_share=1.0)
     >>> round(promise.release_noise_multiplier, 2)
-    0.42
+    0.41
     >>> {name: round(epsilon, 1) for name, epsilon in promise.epsilons(0, 2, 80).items()}
-    {'window': 24.9, 'event': 24.9, 'subject': 10.0}
+    {'window': 26.6, 'event': 26.6, 'subject': 10.0}
 
     Args:
         unit: 'window' or 'subject'.

@@ -20,7 +20,7 @@ class PrivateDetector(NamedTuple):
 
     Args:
         build: input shape -> network, its output a logit.
-        inputs: windows' values (n, seconds, signals) -> what the network takes; fixed beforehand, never fitted.
+        inputs: windows' values (n, seconds, signals) -> what the network takes; fixed in advance, never fitted.
         learning_rate: of Adam.
         clip_norm: largest length of a unit's gradient.
     """

@@ -1,4 +1,4 @@
-"""How detectors are tested: on people who gave nothing to what they learned from, but for one protocol marked leaky."""
+"""How detectors are tested: leave-one-subject-out (LOSO), by several protocols, of which one is marked leaky."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -71,7 +71,7 @@ def choose_protocols(names: str) -> list[str]:
 
 
 def choose_folds(subjects: list[str], folds: str) -> list[str]:
-    """Returns the people to hold out, one after the other.
+    """Returns the people for leave-one-subject-out (LOSO) cross-validation.
 
     Args:
         subjects: everybody there is.

@@ -553,7 +553,7 @@ def _whole_seconds(values, rate, n_seconds):
 
 
 def _pulse(bvp):
-    """The BVP between 0.5 and 3 Hz: the pulse without its harmonics, which movement drowns."""
+    """The BVP between 0.5 and 3 Hz: the pulse without its harmonics, which are lost in movement."""
     return sosfiltfilt(butter(2, (0.5, 3), "bandpass", fs=BVP_RATE, output="sos"), bvp)
 
 
@@ -594,6 +594,14 @@ def heart_rate(bvp: np.ndarray) -> np.ndarray:
 
 def read_table(folder: str | Path, progress: bool = True) -> Reading:
     """Reads every recording in a folder, one at a time.
+
+    >>> import tempfile
+    >>> from wearsynth.simulation import write_cohort
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = write_cohort(folder, n_subjects=1)
+    ...     table, quality = read_table(folder)
+    >>> list(table.columns)[:4], len(table) > 1000
+    (['subject', 'time', 'BVP', 'EDA'], True)
 
     Args:
         folder: a folder in WESAD's layout.

@@ -121,7 +121,7 @@ def paired_difference(record: dict, other: dict) -> dict:
 
 
 def majority(real: Windows, test: Windows, held_out: list[str]) -> dict:
-    """Scores what needs no signal: always the same probability, the share of stress among the others.
+    """Scores the majority-class baseline: always the same probability, the share of stress among the others.
 
     Args:
         real: everybody's windows for training.

@@ -159,6 +159,9 @@ def simulate_recording(subject: str, seed: int, population: Population = POPULAT
 def simulate_table(n_subjects: int, seed: int, population: Population = POPULATION) -> pd.DataFrame:
     """The 1 Hz table (`recordings.one_hertz`) of simulated people; other parameters as of `write_cohort`.
 
+    >>> simulate_table(n_subjects=2, seed=0)["subject"].unique().tolist()
+    ['S2', 'S3']
+
     Args:
         population: whom they are drawn from.
     """

@@ -15,16 +15,16 @@ LARGE_DELTA = 0.1  # of one over the number of units
 OUTSIDE_GUARANTEE = (
     "how many windows and subjects there are, and how many windows a subject has, count as public",
     "a window or an event is one of the 1 Hz table, an event left out takes the windows over it along; the table's "
-    "resampling and heart rate reach over more of the recording, which only the reading for a subject covers",
-    "the settings (steps, sampling, clipping, network, release) were chosen beforehand on simulated people and on "
-    "WESAD's S2-S6, and so was how far real people are expected to lie from simulated ones",
+    "resampling and heart rate reach over more of the recording, which only the epsilon for a subject covers",
+    "the settings (steps, sampling, clipping, network, release) were chosen on simulated people and on WESAD's "
+    "S2-S6, and so were the prior variances, how far real people are expected to lie from simulated ones",
     "the share of stress is the protocol's nominal one, or what the user says: whoever reads it off the recordings "
     "publishes that number",
     "whether a recording or a run is refused depends on the data: on missing values, dead signals, a person without a "
     "window of one class",
     "digests of the recordings (SHA-256) stand in metrics.json, in notebook 1 and in the ledger: they confirm who "
     "guesses a whole recording",
-    "generators start from simulated people, for whom nobody was measured, but whoever wrote the simulation had seen "
+    "the prior comes from simulated people, for whom nobody was measured, but whoever wrote the simulation had seen "
     "some of WESAD's recordings",
     "the tables, scores and figures that the notebooks and report.html show of the recordings are made without noise",
     "one generator is covered, the one of everybody, and its windows; each that leaves somebody out is one more use of "
@@ -60,7 +60,7 @@ def statement(
         n_units: how many units there are.
         windows_per_second: most windows that share one second of signal.
         most_windows_per_subject: most windows that one subject has.
-        cross_checked: whether other accountants have their say; that takes seconds.
+        cross_checked: whether other accountants are asked, too; that takes seconds.
         so_far: what is known of other releases of the same people, from `Ledger.spent`; none of simulated ones.
 
     Returns:
@@ -99,12 +99,11 @@ def statement(
 
 
 def cross_check(promise: Promise, steps: int, n_units: int, most_units_per_subject: int) -> dict:
-    """Lets others say what the same run has spent for one unit: Renyi's accountant and tensorflow-privacy.
+    """Computes what the same run has spent for one unit by the RDP accountant and by tensorflow-privacy.
 
-    The latter knows of no release: it speaks of the steps alone, and not at all where there are none.
-    tensorflow-privacy knows examples, batches and epochs. Told of units, of the expected number that a step draws, and
-    of how often each is expected to be drawn, it comes by the same sampling probability and steps; it rounds steps
-    upwards, which floating point may turn into one step too many.
+    The latter covers the steps alone. It takes examples, batches and epochs: given the number of units, the expected
+    number that a step draws, and how often each is expected to be drawn, it comes by the same sampling probability and
+    steps; it rounds steps upwards, which floating point may turn into one step too many.
 
     Args:
         promise: what was promised; private.
@@ -158,7 +157,7 @@ def statement_text(privacy: dict[str, Any]) -> str:
     return f"""**({spent[unit]:.3g}, {delta:g})-differentially private for one {unit}**;
 neighbours are {privacy["neighbours"]}.
 
-| reading, at delta {delta:g} | epsilon at most |
+| protected, at delta {delta:g} | epsilon at most |
 |---|---|
 | a window | {spent["window"]:.3g} |
 | an event (one second of the 1 Hz table) | {spent["event"]:.3g} |

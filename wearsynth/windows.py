@@ -94,6 +94,11 @@ def concatenate(parts: list[Windows]) -> Windows:
 def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds: int, hop_seconds: int) -> Windows:
     """Scales a 1 Hz table and cuts it into windows that lie within one condition and straddle no gap.
 
+    >>> from wearsynth.simulation import simulate_table
+    >>> windows = make_windows(simulate_table(n_subjects=1, seed=0), "published", "public", 60, 60)
+    >>> windows.values.shape, windows.signals
+    ((37, 60, 6), ('BVP', 'EDA', 'ACC_x', 'ACC_y', 'ACC_z', 'TEMP'))
+
     Args:
         table: as `recordings.py` makes it; rows without a label are left out.
         signals: 'published' (six) or 'extended' (nine).

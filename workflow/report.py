@@ -30,7 +30,7 @@ def write_sweep_report(
     """
     kind, people = table.iloc[0][["recordings", "people"]]
     shown, everybody = table[table["people"] == people], "all people" if people == "all" else people
-    parts = [f"# What budgets buy, on {kind} recordings", f"Held out, one after the other: {everybody}. {remark}"]
+    parts = [f"# Usefulness by privacy budget, on {kind} recordings", f"Leave-one-subject-out: {everybody}. {remark}"]
     alike = ["unit", "signals", "scaling"]
     for unit, signals, scaling in shown.loc[shown["unit"] != "none", alike].drop_duplicates().to_numpy():
         points = budget_points(shown[(shown["signals"] == signals) & (shown["scaling"] == scaling)], unit)
