@@ -9,18 +9,16 @@ import numpy as np
 import pandas as pd
 from scipy.signal import periodogram
 from scipy.stats import ks_2samp
-from sklearn.ensemble import RandomForestClassifier
 
-from wearsynth.features import simple_features
-from wearsynth.protocols import random_halves, splits_by_person
-from wearsynth.scores import auroc
-from wearsynth.windows import Windows, concatenate
+from wearsynth.two_sample import two_sample_tests
+from wearsynth.windows import Windows
 
 CLASSES = {0: "baseline and amusement", 1: "stress"}
 LAGS = 30  # s, half a window: further out too few pairs of seconds are left
 POWER_FLOOR = 1e-7  # 1/Hz; spread over all frequencies, a standard deviation of 0.0002; real windows stay far above it
 CONSTANT = 1e-10  # variance below which a window holds nothing but rounding
-MOST_SPLITS = 4  # of the people, in the two-sample test
+CROSS_LAGS = 10  # s, of cross-correlations, either way
+FLAT_SECONDS = 5  # that do not change are a flat stretch
 
 Distance = Callable[[Windows, Windows], float]
 
@@ -31,17 +29,18 @@ def compare(real: Windows, synthetic: Windows, seed: int) -> dict:
     Args:
         real: windows of at least two people.
         synthetic: windows to compare with them.
-        seed: of the splits and the forest in the two-sample test.
+        seed: of the splits and the classifiers in the two-sample tests.
 
     Returns:
         The record `fidelity` of metrics.json: `ks` (class -> signal -> value), `ks_mean`, `correlation_difference`,
-        `psd_distance`, `acf_distance`, `psd_ratio`, `acf_ratio`, `c2st_auroc`.
+        `psd_distance`, `acf_distance`, `psd_ratio`, `acf_ratio`, `flat_share`,
+        `crosscorrelation_distance`, `c2st` (test -> AUROC), `c2st_auroc` (on simple features) and `c2st_worst`.
 
     Raises:
         ValueError: fewer than two real people, no window of one class, or different signals.
     """
     _check(real, synthetic)
-    ks = ks_statistics(real, synthetic)
+    ks, tests = ks_statistics(real, synthetic), two_sample_tests(real, synthetic, seed)
     return {
         "ks": ks.to_dict(),
         "ks_mean": float(ks.to_numpy().mean()),
@@ -50,7 +49,11 @@ def compare(real: Windows, synthetic: Windows, seed: int) -> dict:
         "acf_distance": autocorrelation_distance(real, synthetic),
         "psd_ratio": relative_to_people(spectral_distance, real, synthetic),
         "acf_ratio": relative_to_people(autocorrelation_distance, real, synthetic),
-        "c2st_auroc": two_sample_auroc(real, synthetic, seed),
+        "flat_share": flat_share(synthetic),
+        "crosscorrelation_distance": crosscorrelation_distance(real, synthetic),
+        "c2st": tests,
+        "c2st_auroc": tests["simple features"],
+        "c2st_worst": max(tests.values()),
     }
 
 
@@ -119,6 +122,39 @@ def autocorrelations(windows: Windows, lags: int = LAGS) -> np.ndarray:
     return np.stack([np.where(constant, 1, product / divisor).mean(axis=0) for product in covariance])
 
 
+def crosscorrelations(windows: Windows, lags: int = CROSS_LAGS) -> np.ndarray:
+    """Mean cross-correlation over windows between pairs of signals, the second one later by -lags to lags seconds.
+
+    Returns:
+        (2 * lags + 1, n_signals, n_signals). As for `autocorrelations`, compare windows of the same length only; a
+        signal that never changes has 0.
+    """
+    centred = windows.values - windows.values.mean(axis=1, keepdims=True, dtype=float)
+    deviation = np.sqrt(np.mean(centred**2, axis=1, keepdims=True))
+    constant = deviation**2 < CONSTANT
+    standardised = np.where(constant, 0, centred / np.where(constant, 1, deviation))
+    seconds = standardised.shape[1]
+    later = [
+        np.einsum("nta,ntb->ab", standardised[:, : seconds - lag], standardised[:, lag:])
+        / (len(standardised) * (seconds - lag))
+        for lag in range(lags + 1)
+    ]
+    return np.stack([each.T for each in later[:0:-1]] + later)
+
+
+def crosscorrelation_distance(a: Windows, b: Windows) -> float:
+    """Returns the mean over pairs of different signals and lags of the absolute difference of cross-correlations."""
+    between = ~np.eye(len(a.signals), dtype=bool)
+    return float(np.abs(crosscorrelations(a) - crosscorrelations(b))[:, between].mean())
+
+
+def flat_share(windows: Windows) -> float:
+    """Returns the share of windows and signals that hold FLAT_SECONDS in a row that do not change."""
+    still = np.diff(windows.values, axis=1) == 0
+    runs = np.lib.stride_tricks.sliding_window_view(still, FLAT_SECONDS - 1, axis=1).all(axis=-1)
+    return float(runs.any(axis=1).mean())
+
+
 def spectral_distance(a: Windows, b: Windows) -> float:
     """Returns the mean over signals and frequencies of |log10(power of a / power of b)|: 1 is a factor of ten.
 
@@ -143,36 +179,6 @@ def relative_to_people(distance: Distance, real: Windows, synthetic: Windows) ->
     """
     between = [distance(real.of(person), real.without(person)) for person in np.unique(real.subjects)]
     return float(distance(synthetic, real) / np.mean(between))
-
-
-def two_sample_auroc(real: Windows, synthetic: Windows, seed: int) -> float:
-    """Classifier two-sample test (C2ST): a random forest on simple features separates synthetic from real windows.
-
-    It is tested on people it has not met. Split by window, remembering people would do: neighbouring windows of one
-    person look alike, and windows of six people are separated from those of six others at .998.
-
-    Args:
-        real: windows of at least two people.
-        synthetic: windows of one generator, whose halves are drawn at random; or of people, who stay whole.
-        seed: of splits and forest.
-
-    Returns:
-        Area under the ROC curve, mean over up to MOST_SPLITS splits: 0.5 is chance, 1 always right.
-    """
-    scores = []
-    for ours, theirs in zip(splits_by_person(real, MOST_SPLITS, seed), random_halves(synthetic, seed)):
-        (train, test), (synthetic_train, synthetic_test) = ours, theirs
-        forest = RandomForestClassifier(200, min_samples_leaf=2, class_weight="balanced", random_state=seed)
-        forest.fit(*_features_and_source(real[train], synthetic[synthetic_train]))
-        features, source = _features_and_source(real[test], synthetic[synthetic_test])
-        scores.append(auroc(source, forest.predict_proba(features)[:, 1]))
-    return float(np.mean(scores))
-
-
-def _features_and_source(real: Windows, synthetic: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Simple features of both, and whether a window is synthetic."""
-    features = simple_features(concatenate([real, synthetic]).values)
-    return features, np.arange(len(features)) >= len(real)
 
 
 def _check(real: Windows, synthetic: Windows) -> None:

@@ -90,6 +90,20 @@ def cnn_lstm(input_shape: tuple[int, int]) -> tf.keras.Model:
     )
 
 
+def two_sample_cnn(input_shape: tuple[int, int]) -> tf.keras.Model:
+    """Builds a small convolutional network on windows as they are: (n, seconds, signals) -> probability (n, 1)."""
+    return tf.keras.Sequential(
+        [
+            layers.Input(input_shape),
+            layers.Conv1D(32, 5, padding="same", activation="relu"),
+            layers.MaxPooling1D(2),
+            layers.Conv1D(64, 5, padding="same", activation="relu"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+
+
 def small_cnn(input_shape: tuple[int, int]) -> tf.keras.Sequential:
     """Builds a convolutional network of few weights, as noise falls on each: windows -> logit (n, 1)."""
     return tf.keras.Sequential(

@@ -137,7 +137,7 @@ def _budget_table(table: pd.DataFrame) -> pd.DataFrame:
         shown[score] = [
             with_interval(mean, None if np.isnan(low) else [low, high]) for mean, (low, high) in zip(table[score], ends)
         ]
-    for name in ("c2st_auroc", "psd_ratio", "acf_ratio"):
+    for name in ("c2st_worst", "c2st_auroc", "psd_ratio", "acf_ratio"):
         shown[name] = table[name].map("{:.2f}".format).where(table[name].notna(), "")
     return shown.set_index(INDEX)
 

@@ -17,7 +17,7 @@ from wearsynth.scores import SCORES, bootstrap_interval
 
 TABLE = Path(__file__).resolve().parent.parent / "results" / "table.csv"
 TUNED_ON = ("S2", "S3", "S4", "S5", "S6")  # WESAD's people whom settings were chosen on; the others are untouched
-FIDELITY = ("c2st_auroc", "psd_ratio", "acf_ratio")
+FIDELITY = ("c2st_auroc", "psd_ratio", "acf_ratio", "c2st_worst")
 RESULT = ["recordings", "unit", "epsilon", "delta", "generator", "signals", "scaling", "detector", "protocol"]
 KEYS = [*RESULT[1:], "people"]
 VARIED = (
@@ -51,9 +51,8 @@ def by_subject(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     detection, privacy, run = metrics["detection"], metrics["privacy"], metrics["run"]
     public = {"unit": "none", "epsilon": "inf", "delta": None, "generator": "none"}
     budget = {name: privacy[name] for name in ("unit", "epsilon", "delta")} if privacy["private"] else public
-    synthetic = (
-        budget | {"generator": run["parameters"]["generator"]} | {name: metrics["fidelity"][name] for name in FIDELITY}
-    )
+    fidelity = {name: metrics["fidelity"].get(name) for name in FIDELITY}
+    synthetic = budget | {"generator": run["parameters"]["generator"]} | fidelity
     results = [(public, "trtr", detection["majority"])]
     for records in (detection["protocols"], *detection["baselines"].values()):
         results += [(public if name == "trtr" else synthetic, name, record) for name, record in records.items()]
