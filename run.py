@@ -251,7 +251,7 @@ def folder_name(text: str) -> str:
 def prepare(folder: RunFolder, parameters: dict[str, Any]) -> None:
     """Does the first notebook's work, and cuts the windows: what runs on the same recordings have in common."""
     run_notebooks(folder, NOTEBOOKS[:1], parameters)
-    settings = ("signals", "scaling", "window_seconds", "hop_seconds", "stress_share")
+    settings = ("signals", "scaling", "window_seconds", "hop_seconds", "stress_share", "prior")
     folder.prepare_windows(*(parameters[name] for name in settings))
     print(f"prepared for other runs: --from {folder.path}")
 

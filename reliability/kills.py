@@ -179,7 +179,7 @@ def expect_whole(out: Path) -> None:
             with open(path, encoding="utf-8", newline="") as file:
                 assert len({len(row) for row in csv.reader(file)}) == 1, f"{path}: a line is cut"
     for path in out.rglob("data/syn/cgan/synthetic_1hz.csv"):
-        promise = RunFolder(path.parents[3]).synthetic_origin.sentence
+        promise = RunFolder(path.parents[3]).source
         with open(path, encoding="utf-8", newline="") as file:
             assert {row["source"] for row in csv.DictReader(file)} == {promise}, f"{path}: of another promise"
 

@@ -26,6 +26,7 @@ from wearsynth.protocols import (
 )
 from wearsynth.releases import choose_query
 from wearsynth.scores import score_table
+from wearsynth.simulation import simulate_table
 from wearsynth.windows import SCALINGS, SIGNAL_SETS, concatenate, make_windows
 
 TRAINED_APART = [name for name in PROTOCOLS if name != "trts"]  # which shares its training with trtr
@@ -361,7 +362,7 @@ def everything_trained(table, trainings, cache):
     """(what, protocol) -> all that was learned: by the generators, and by detectors under each protocol."""
     windows = make_windows(table, "published", "subject", window_seconds=12, hop_seconds=4)
     test = make_windows(table, "published", "subject", window_seconds=12, hop_seconds=12)
-    prior = DescriptorCodec.simulate("published", "subject", window_seconds=12, hop_seconds=12, n_people=1)
+    prior = DescriptorCodec.from_table(simulate_table(1, seed=9), "published", "subject", window_seconds=12)
     promise = Promise(steps=4, release_share=0.5)
     planned = generators.Plan("steered", promise, prior, choose_query(prior, 0.0))
     blind, shared = (

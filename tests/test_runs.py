@@ -17,7 +17,7 @@ from wearsynth.runs import CheckError, RunFolder
 from wearsynth.windows import make_windows
 
 NOTEBOOKS = RunFolder.NOTEBOOKS
-SETTINGS = ("published", "public", 60, 30, 0.274)
+SETTINGS = ("published", "public", 60, 30, 0.274, "public")
 
 
 def begin_with(folder, kind="simulated", sha256="0"):
@@ -200,7 +200,7 @@ def test_a_run_starts_from_what_others_have_finished(run_with_table, tmp_path):
     for linked in ("training_windows", "test_windows", "table"):
         assert getattr(folder, linked).samefile(getattr(first, linked))
     before = first.training_windows.read_bytes(), first.metrics, (first.path / "01-Data.ipynb").read_text()
-    folder.prepare_windows("published", "public", 30, 30, 0.274)
+    folder.prepare_windows("published", "public", 30, 30, 0.274, "public")
     folder.record("run", {"recordings": {"kind": "real"}})
     (folder.path / "01-Data.ipynb").write_text("executed again")
     assert (first.training_windows.read_bytes(), first.metrics, (first.path / "01-Data.ipynb").read_text()) == before

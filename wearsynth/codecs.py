@@ -1,28 +1,27 @@
 """What a window is in numbers: encoding, decoding, and the prior distribution of the numbers.
 
 A window of a signal has a level, a spread, a slope, an extent above its level and below, and a roughness. Generators
-learn the joint distribution of these *descriptors*, and nothing about single seconds: the time course of each signal
-comes from the prior. Everything here is public. No codec looks at real people; that of most generators has a prior
+learn the joint distribution of these *descriptors*, and nothing about single seconds: time courses come from donors.
+Everything here is public. No codec looks at private people; that of most generators has its prior from public ones, or
 from simulated ones.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
+import pandas as pd
 from scipy.special import ndtri
 
+from wearsynth.donors import Donors
 from wearsynth.features import DESCRIPTORS, LEAST_SPREAD, describe
 from wearsynth.provenance import Origin, load_arrays, save_arrays
-from wearsynth.simulation import simulate_table
-from wearsynth.windows import STRESS_SHARE, Windows, make_windows
+from wearsynth.windows import STRESS_SHARE, Windows
 
-N_PEOPLE = 40  # simulated
-COHORT = 1000  # their seed: other people than those of the default recordings
+HOPS = 10  # a window has in the prior's minutes: neighbours overlap by nine tenths
 GRID = np.linspace(0, 1, 201)  # of quantiles
 FARTHEST = 4.0  # coordinate: a standard normal's one in 30,000
-NEAREST = 3  # shapes that come into question for a window
 
 
 class Codec(Protocol):
@@ -54,56 +53,60 @@ class Codec(Protocol):
 
 @dataclass(frozen=True)
 class DescriptorCodec:
-    """Descriptors, on a scale on which each is standard normal in the prior's people; the shapes in time are theirs.
+    """Descriptors, on a scale on which each is standard normal in the prior's people; time courses are donors'.
 
     Args:
         signals: the n_signals names.
         quantiles: (len(GRID), size) of the descriptors.
-        shapes: (n_shapes, window_seconds, n_signals), windows of mean 0 and, unless they are flat, spread 1.
         means: (2, size)
         covariances: (2, size, size), within each class.
         stress_share: share of stress in the study's protocol; public.
+        donors: minutes of the prior's people.
     """
 
     signals: tuple[str, ...]
     quantiles: np.ndarray
-    shapes: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
     stress_share: float
+    donors: Donors
 
     prior_variances: ClassVar[tuple[float, float]] = (0.4, 0.08)  # by the order of magnitude of S2-S6
 
     @classmethod
-    def simulate(
-        cls,
-        signals: str,
-        scaling: str,
-        window_seconds: int,
-        hop_seconds: int,
-        stress_share: float = STRESS_SHARE,
-        n_people: int = N_PEOPLE,
+    def from_table(
+        cls, table: pd.DataFrame, signals: str, scaling: str, window_seconds: int, stress_share: float = STRESS_SHARE
     ) -> "DescriptorCodec":
-        """Takes the prior from simulated people; parameters as of `windows.make_windows`."""
-        table = simulate_table(n_people, COHORT)
-        return cls.from_windows(make_windows(table, signals, scaling, window_seconds, hop_seconds), stress_share)
+        """Takes the prior from a 1 Hz table of public people; private ones would be outside the guarantee.
+
+        Args:
+            table: as `recordings.py` makes it.
+            signals: as of `windows.make_windows`, like the next two.
+            scaling: see there.
+            window_seconds: see there.
+            stress_share: share of stress in the study's protocol; public.
+        """
+        donors = Donors.from_table(table, signals, scaling, window_seconds, max(1, window_seconds // HOPS))
+        return cls.from_donors(donors, stress_share)
 
     @classmethod
     def from_windows(cls, windows: Windows, stress_share: float = STRESS_SHARE) -> "DescriptorCodec":
-        """Takes the prior from public people's windows; those of private ones would be outside the guarantee."""
-        values = windows.values.astype(float)
-        descriptors = describe(values).reshape(len(values), -1)
-        spread = np.maximum(values.std(axis=1, keepdims=True), LEAST_SPREAD)
-        shapes = ((values - values.mean(axis=1, keepdims=True)) / spread).astype(np.float32)
+        """Takes the prior from windows that are nobody's."""
+        return cls.from_donors(Donors.from_windows(windows), stress_share)
+
+    @classmethod
+    def from_donors(cls, donors: Donors, stress_share: float = STRESS_SHARE) -> "DescriptorCodec":
+        """Describes the donors' minutes: their quantiles make the scale, their moments the prior."""
+        descriptors = describe(donors.scaled).reshape(len(donors), -1)
         # Steps as small as these keep the quantiles of a descriptor apart that has the same value again and again.
         quantiles = np.quantile(descriptors, GRID, axis=0) + 1e-6 * GRID[:, None]
-        plain = cls(windows.signals, quantiles, shapes, np.zeros(0), np.zeros(0), stress_share)
-        means, covariances = moments_of(plain.encode(values), windows.labels)
-        return replace(plain, means=means, covariances=covariances)
+        coordinates = _to_normal(descriptors, quantiles)
+        means, covariances = moments_of(coordinates, np.tile(donors.labels, donors.turns))
+        return cls(donors.signals, quantiles, means, covariances, stress_share, donors)
 
     @property
     def window_seconds(self) -> int:
-        return self.shapes.shape[1]
+        return self.donors.window_seconds
 
     @property
     def size(self) -> int:
@@ -116,42 +119,28 @@ class DescriptorCodec:
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Values (n, window_seconds, n_signals) -> coordinates (n, size)."""
-        descriptors = describe(values).reshape(len(values), -1)
-        columns = [_interpolate(column, own, _NORMAL) for column, own in zip(descriptors.T, self.quantiles.T)]
-        return np.clip(np.stack(columns, axis=1), -FARTHEST, FARTHEST)
+        return _to_normal(describe(values).reshape(len(values), -1), self.quantiles)
 
     def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Coordinates (n, size) -> values (n, window_seconds, n_signals), float32 in [0, 1].
-
-        Each signal takes one of the prior's shapes whose descriptors are nearest, moved to its own level and spread.
-        """
-        from sklearn.neighbors import NearestNeighbors  # takes a second to import
-
+        """Coordinates (n, size) -> values (n, window_seconds, n_signals), float32 in [0, 1]: a donor's, moved."""
         columns = [_interpolate(column, _NORMAL, own) for column, own in zip(coordinates.T, self.quantiles.T)]
-        wanted = np.stack(columns, axis=1).reshape(len(coordinates), len(self.signals), -1)
-        values = np.empty((len(wanted), self.window_seconds, len(self.signals)), np.float32)
-        for number in range(len(self.signals)):
-            shapes = self.shapes[..., number]
-            shapes = shapes[shapes.std(axis=1) > 0.9]
-            described = describe(shapes[..., None])[:, 0, 2:]
-            scale = described.std(axis=0) + 1e-6
-            index = NearestNeighbors(n_neighbors=min(NEAREST, len(shapes))).fit(described / scale)
-            near = index.kneighbors(wanted[:, number, 2:] / scale, return_distance=False)
-            chosen = near[np.arange(len(near)), rng.integers(near.shape[1], size=len(near))]
-            level, spread = wanted[:, number, 0], np.exp(wanted[:, number, 1])
-            values[..., number] = level[:, None] + spread[:, None] * shapes[chosen]
-        return np.clip(values, 0, 1)
+        return self.donors.move(np.stack(columns, axis=1).reshape(len(coordinates), len(self.signals), -1), rng)
 
     def save(self, path: Path, origin: Origin) -> None:
         """Writes the codec and its origin to an .npz file."""
-        save_arrays(path, origin, **vars(self))
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "donors"}
+        of_donors = {f"donors_{field.name}": getattr(self.donors, field.name) for field in fields(self.donors)}
+        save_arrays(path, origin, **own, **of_donors)
 
     @classmethod
     def load(cls, path: Path, origin: Origin) -> "DescriptorCodec":
         """Reads what `save` wrote; raises StaleFileError if it is of another origin."""
         arrays = load_arrays(path, origin)
-        signals, stress_share = tuple(arrays["signals"].tolist()), float(arrays["stress_share"])
-        return cls(**arrays | {"signals": signals, "stress_share": stress_share})
+        of_donors = {field.name: arrays.pop(f"donors_{field.name}") for field in fields(Donors)}
+        signals = tuple(arrays["signals"].tolist())
+        of_donors |= {"signals": signals, "window_seconds": int(of_donors["window_seconds"])}
+        stress_share = float(arrays["stress_share"])
+        return cls(**arrays | {"signals": signals, "stress_share": stress_share, "donors": Donors(**of_donors)})
 
 
 @dataclass(frozen=True)
@@ -259,6 +248,12 @@ def moments_of(coordinates: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
     """Means of both classes (2, size), and the covariance within each (2, size, size)."""
     classes = [coordinates[labels == label] for label in (0, 1)]
     return np.stack([each.mean(axis=0) for each in classes]), np.stack([np.cov(each.T, bias=True) for each in classes])
+
+
+def _to_normal(descriptors: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
+    """Brings descriptors (n, size) to the scale on which the prior's are standard normal."""
+    columns = [_interpolate(column, own, _NORMAL) for column, own in zip(descriptors.T, quantiles.T)]
+    return np.clip(np.stack(columns, axis=1), -FARTHEST, FARTHEST)
 
 
 _NORMAL = ndtri(np.clip(GRID, 0.002, 0.998))

@@ -18,6 +18,7 @@ from wearsynth.ledger import Ledger
 from wearsynth.parallel import n_processes, one_core_each
 from wearsynth.privacy import Promise, check_delta
 from wearsynth.provenance import Origin, load_arrays, save_arrays
+from wearsynth.public import find_cohort
 from wearsynth.releases import Moments, Query, choose_query, release
 from wearsynth.windows import EXTENDED, Windows
 
@@ -140,9 +141,8 @@ def fit(
 
     >>> from wearsynth.simulation import simulate_table
     >>> from wearsynth.windows import make_windows
-    >>> windows = make_windows(simulate_table(n_subjects=4, seed=1), "extended", "public", 60, 30)
-    >>> prior = DescriptorCodec.simulate("extended", "public", 60, 60, n_people=4)
-    >>> generator = fit(windows, Promise("subject", epsilon=10.0, delta=1e-3), "released", prior)
+    >>> windows = make_windows(simulate_table(n_subjects=4, seed=1), "extended", "subject", 60, 30)
+    >>> generator = fit(windows, Promise("subject", epsilon=10.0, delta=1e-3), "released")
     >>> generator.sample(1000).values.shape
     (1000, 60, 9)
 
@@ -150,7 +150,7 @@ def fit(
         windows: real windows; private.
         promise: what is promised.
         kind: one of KINDS.
-        prior: of windows like these; by default from simulated people, each scaled by their own range.
+        prior: of windows like these; by default from public people, each scaled by their own range.
         seed: governs first weights and latent draws, and without privacy the sample, too.
         noise_seed: for tests; noise and sample from a seed protect nobody.
         name: stands before the progress line; None for no such line.
@@ -161,7 +161,7 @@ def fit(
     """
     if prior is None:
         signals, seconds = "extended" if windows.signals == EXTENDED else "published", windows.values.shape[1]
-        prior = DescriptorCodec.simulate(signals, "subject", seconds, seconds // 2)
+        prior = DescriptorCodec.from_table(find_cohort("public").table(), signals, "subject", seconds)
     planned = plan(promise, kind, prior, windows.n_units(promise.unit))
     return train(windows, planned, seed, noise_seed, name, mechanism)
 
@@ -267,6 +267,11 @@ def check_kind(kind: str) -> None:
     """Raises ValueError for a kind of generator that there is not."""
     if kind not in KINDS:
         raise ValueError(f"generator={kind!r}: expected {', '.join(map(repr, KINDS))}")
+
+
+def prior_of(kind: str, prior: str) -> str:
+    """Says in words where a kind of generator starts from; `prior` as of `public.find_cohort`."""
+    return find_cohort(prior).sentence if KINDS[kind].codec is DescriptorCodec else "none"
 
 
 def codec_of(kind: str, prior: DescriptorCodec) -> Codec:

@@ -19,6 +19,7 @@ from wearsynth.files import PACKAGE
 from wearsynth.generators import check_kind
 from wearsynth.privacy import Promise, read_epsilons
 from wearsynth.protocols import choose_protocols
+from wearsynth.public import find_cohort
 from wearsynth.runs import RunFolder
 
 ROOT = PACKAGE.parent
@@ -137,6 +138,7 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
     return [
         (promise, lambda *values: Promise(**dict(zip(promise, values)))),
         (("generator",), check_kind),
+        (("prior",), find_cohort),
         (("protocols",), choose_protocols),
         (("signals", "scaling", "window_seconds", "hop_seconds"), windows.check),
         (("detectors",), choose_detectors),

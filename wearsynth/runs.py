@@ -16,6 +16,7 @@ from wearsynth.codecs import DescriptorCodec
 from wearsynth.files import fingerprint, replacing, source_of, write_json
 from wearsynth.ledger import Ledger, ledger_path
 from wearsynth.provenance import KINDS, Origin, StaleFileError, has_origin
+from wearsynth.public import find_cohort
 from wearsynth.recordings import load_table
 from wearsynth.windows import Windows, make_windows
 
@@ -119,6 +120,11 @@ class RunFolder:
         return self._generators_origin("03-Generator")
 
     @property
+    def source(self) -> str:
+        """What the table to be shared says in itself: what it was learned from, under which promise, and the prior."""
+        return f"{self.synthetic_origin.sentence}; prior: {self._of('02-Model', 'model', 'prior')}"
+
+    @property
     def ledger(self) -> Ledger | None:
         """The ledger of the people recorded; none for simulated ones, of whom nothing can be released."""
         if self.kind == "simulated":
@@ -147,11 +153,11 @@ class RunFolder:
         return DescriptorCodec.load(self.prior_file, self._windows_origin())
 
     def prepare_windows(
-        self, signals: str, scaling: str, window_seconds: int, hop_seconds: int, stress_share: float
+        self, signals: str, scaling: str, window_seconds: int, hop_seconds: int, stress_share: float, prior: str
     ) -> tuple[Windows, Windows]:
         """Cuts the table into windows, unless that is finished: parameters as of `windows.make_windows`.
 
-        The prior that generators start from comes from windows alike, of simulated people.
+        The prior that generators start from comes from windows alike, of the people that `public.find_cohort` finds.
 
         Returns:
             Windows for training, and those for tests, which do not overlap.
@@ -161,8 +167,8 @@ class RunFolder:
         """
         if not self.table.exists() or fingerprint(self.table) != self._of("01-Data", "run", "recordings", "table"):
             raise StaleFileError(f"{self.table}: is not the table that 01-Data wrote here; run 01-Data again")
-        settings = (signals, scaling, window_seconds, hop_seconds)
-        key = fingerprint(self.table, *settings, stress_share, source_of("windows", "codecs"))
+        settings, cohort = (signals, scaling, window_seconds, hop_seconds), find_cohort(prior)
+        key = fingerprint(self.table, *settings, stress_share, cohort.key, source_of("windows", "codecs", "public"))
         self.record("windows", {"key": key})
         origin = self._windows_origin()
         files = (self.training_windows, self.test_windows, self.prior_file)
@@ -170,7 +176,8 @@ class RunFolder:
             table = load_table(self.table)
             for path, hop in ((self.training_windows, hop_seconds), (self.test_windows, window_seconds)):
                 make_windows(table, signals, scaling, window_seconds, hop).save(path, origin)
-            DescriptorCodec.simulate(*settings, stress_share).save(self.prior_file, origin)
+            codec = DescriptorCodec.from_table(cohort.table(), signals, scaling, window_seconds, stress_share)
+            codec.save(self.prior_file, origin)
         return self.windows()
 
     def record(self, section: str, numbers: dict[str, Any]) -> None:

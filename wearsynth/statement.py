@@ -24,8 +24,6 @@ OUTSIDE_GUARANTEE = (
     "window of one class",
     "digests of the recordings (SHA-256) stand in metrics.json, in notebook 1 and in the ledger: they confirm who "
     "guesses a whole recording",
-    "the prior comes from simulated people, for whom nobody was measured, but whoever wrote the simulation had seen "
-    "some of WESAD's recordings",
     "the tables, scores and figures that the notebooks and report.html show of the recordings are made without noise",
     "one generator is covered, the one of everybody, and its windows; each that leaves somebody out is one more use of "
     "the others' data, and so is every other run on the same recordings",
@@ -48,6 +46,7 @@ def statement(
     most_windows_per_subject: int,
     cross_checked: bool = True,
     so_far: dict[str, Any] | None = None,
+    prior: str = "none",
 ) -> dict:
     """Says what was promised and what was spent.
 
@@ -61,6 +60,7 @@ def statement(
         windows_per_second: most windows that share one second of signal.
         most_windows_per_subject: most windows that one subject has.
         cross_checked: whether other accountants are asked, too; that takes seconds.
+        prior: in words, who the people are that generators start from.
         so_far: what is known of other releases of the same people, from `Ledger.spent`; none of simulated ones.
 
     Returns:
@@ -90,6 +90,7 @@ def statement(
         "spent": promise.epsilons(steps, windows_per_second, most_windows_per_subject),
         "spent_all_generators": spent_together([(promise, steps)] * uses, promise.delta),
         "spent_so_far": so_far,
+        "prior": prior,
         "delta_times_units": promise.delta * n_units,
         "cross_check": cross_check(promise, steps, n_units, most_units_per_subject)
         if private and cross_checked
@@ -165,6 +166,7 @@ neighbours are {privacy["neighbours"]}.
 | a {unit}, should all generators of this run be shared | {privacy["spent_all_generators"]:.3g} |
 {_large_delta(privacy)}{_so_far(privacy)}
 Kept by {" and by ".join(kept)}; accountant {privacy["accountant"]}; noise from the {privacy["noise_source"]}.
+Prior: {privacy["prior"]}.
 {_cross_check(privacy)}
 Outside the guarantee:
 

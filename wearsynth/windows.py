@@ -119,9 +119,7 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
     if len(missing):
         raise ValueError(f"{missing.iloc[0]}: a signal is missing or infinite in {len(missing)} labelled seconds")
     values = scale(labelled, names, scaling)
-    starts = np.array(list(_starts(labelled, window_seconds, hop_seconds)), dtype=int)
-    if len(starts) == 0:
-        raise ValueError(f"window_seconds={window_seconds}: no condition lasts that long without a gap")
+    starts = window_starts(labelled, window_seconds, hop_seconds)
     return Windows(
         values[starts[:, None] + np.arange(window_seconds)],
         labelled["label"].to_numpy(dtype=int)[starts],
@@ -147,13 +145,18 @@ def scale(table: pd.DataFrame, signals: tuple[str, ...], scaling: str) -> np.nda
     Returns:
         (n_rows, n_signals), float32. A signal that never changes in a person becomes 0.
     """
-    values = _warp(table[list(signals)].to_numpy(float), signals)
+    values = warp(table[list(signals)].to_numpy(float), signals)
+    low, high = (ends.loc[table["subject"]].to_numpy() for ends in person_ranges(table, signals, scaling))
+    return np.clip((values - low) / np.where(high > low, high - low, 1), 0, 1).astype(np.float32)
+
+
+def person_ranges(table: pd.DataFrame, signals: tuple[str, ...], scaling: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Where 0 and 1 lie for each person: a row a person, a column a signal, on the scale of `warp`."""
+    by_subject = pd.DataFrame(warp(table[list(signals)].to_numpy(float), signals)).groupby(table["subject"].to_numpy())
+    low, high = by_subject.min(), by_subject.max()
     if scaling == "public":
-        low, high = _warped_ranges(signals)
-        return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
-    by_subject = pd.DataFrame(values).groupby(table["subject"].to_numpy())
-    low, high = (by_subject.transform(statistic).to_numpy() for statistic in ("min", "max"))
-    return ((values - low) / np.where(high > low, high - low, 1)).astype(np.float32)
+        low[:], high[:] = _warped_ranges(signals)
+    return low, high
 
 
 def unscale(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
@@ -191,8 +194,19 @@ def most_windows_per_second(window_seconds: int, hop_seconds: int) -> int:
     return -(-window_seconds // hop_seconds)
 
 
+def window_starts(labelled: pd.DataFrame, window_seconds: int, hop_seconds: int) -> np.ndarray:
+    """Row numbers at which a window starts: every hop within each stretch of one condition without a gap.
+
+    Raises:
+        ValueError: there is none.
+    """
+    starts = np.array(list(_starts(labelled, window_seconds, hop_seconds)), dtype=int)
+    if len(starts) == 0:
+        raise ValueError(f"window_seconds={window_seconds}: no condition lasts that long without a gap")
+    return starts
+
+
 def _starts(labelled: pd.DataFrame, window_seconds: int, hop_seconds: int) -> Iterator[int]:
-    """Row numbers at which a window starts: every hop within each stretch of one condition without a gap."""
     change = labelled["subject"].ne(labelled["subject"].shift())
     change |= labelled["condition"].ne(labelled["condition"].shift())
     change |= labelled["time"].diff().ne(1)
@@ -200,7 +214,7 @@ def _starts(labelled: pd.DataFrame, window_seconds: int, hop_seconds: int) -> It
         yield from range(rows[0], rows[-1] + 2 - window_seconds, hop_seconds)
 
 
-def _warp(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
+def warp(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
     """Logarithm of the signals that are strengths, floored at their public lower bound; the others as they are."""
     values = values.copy()
     for column, name in enumerate(signals):
@@ -211,5 +225,5 @@ def _warp(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
 
 def _warped_ranges(signals: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Public lower and upper bounds, (n_signals,) each, on the scale on which `scale` works."""
-    low, high = _warp(np.array([PUBLIC_RANGES[name] for name in signals]).T, signals)
+    low, high = warp(np.array([PUBLIC_RANGES[name] for name in signals]).T, signals)
     return low, high

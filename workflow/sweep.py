@@ -27,7 +27,7 @@ from workflow.results import VARIED
 FOLDER = Path(__file__).resolve().parent
 SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
 # What table and windows follow from.
-PREPARED = ("simulated_people", "signals", "scaling", "window_seconds", "hop_seconds", "stress_share")
+PREPARED = ("simulated_people", "signals", "scaling", "window_seconds", "hop_seconds", "stress_share", "prior")
 TESTED = ("protocols", "detectors", "private_epsilons")  # what is tested in a run: each has rows of its own
 KEYS = ("grid", "parameters", "table", "jobs")
 JOBS = ("folds", "runs")

@@ -1,0 +1,99 @@
+"""Public people, whom a prior may come from at no cost in privacy: they published their recordings, or never lived.
+
+python -m wearsynth.public RECORDINGS    makes the table of Stress-Predict anew, from its recordings in WESAD's layout
+"""
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from wearsynth.files import PACKAGE, replacing, sha256
+from wearsynth.recordings import find_recordings, load_table, read_table
+from wearsynth.simulation import simulate_table
+
+STRESS_PREDICT = PACKAGE.parent / "data" / "public" / "stress_predict_1hz.csv.xz"
+N_SIMULATED, COHORT = 40, 1000  # simulated people, and their seed: other ones than those of the default recordings
+# Digits behind the point, finer than the sensors' steps: 0.01 of BVP, 1/64 g, 0.02 degrees C.
+DIGITS = {"BVP": 2, "EDA": 4, "ACC_x": 4, "ACC_y": 4, "ACC_z": 4, "TEMP": 3}
+DIGITS |= {"HR": 2, "BVP_amplitude": 3, "ACC_movement": 5}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """People whom a prior comes from.
+
+    Args:
+        name: of the prior, as a parameter has it.
+        sentence: who they are, and what follows for whoever uses what descends from their minutes.
+        files: what they are read from; none for simulated people.
+    """
+
+    name: str
+    sentence: str
+    files: tuple[Path, ...]
+
+    @property
+    def key(self) -> str:
+        """A short name for the people and their recordings."""
+        return hashlib.sha256(f"{self.name if not self.files else sha256([*self.files])}".encode()).hexdigest()[:16]
+
+    def table(self) -> pd.DataFrame:
+        """Their 1 Hz table, as `recordings.read_table` makes it."""
+        if not self.files:
+            return simulate_table(N_SIMULATED, COHORT)
+        if self.files[0].suffix == ".pkl":
+            return read_table(self.files[0].parents[1], progress=False).table
+        return load_table(self.files[0])
+
+
+def find_cohort(prior: str) -> Cohort:
+    """Finds the people whom a prior is to come from.
+
+    Args:
+        prior: 'public', 'simulated', or the path of other public people: a folder of recordings in WESAD's layout, or a
+            1 Hz table.
+
+    Raises:
+        ValueError: there is no such prior.
+    """
+    if prior == "public":
+        return Cohort(
+            prior,
+            "the 24 people of Stress-Predict, who published their recordings (Iqbal et al. 2022, doi "
+            "10.3390/s22218135, MIT licence). Every synthetic minute is one or more of theirs, moved",
+            (STRESS_PREDICT,),
+        )
+    if prior == "simulated":
+        return Cohort(
+            prior,
+            "simulated people, for whom nobody was measured, but whoever wrote the simulation had seen some of WESAD's "
+            "recordings. Every synthetic minute is one or more of theirs, moved",
+            (),
+        )
+    path = Path(prior)
+    if not path.exists():
+        raise ValueError(
+            f"prior={prior!r}: expected 'public', 'simulated', or a folder or table of other public people"
+        )
+    files = tuple(find_recordings(path)) if path.is_dir() else (path,)
+    sentence = f"the people of {path.name}, who are taken for public: whoever gave them answers for that. Every "
+    return Cohort(path.name, f"{sentence}synthetic minute is one or more of theirs, moved", files)
+
+
+def main() -> int:
+    """Makes the table of Stress-Predict; returns the exit status."""
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    table = read_table(sys.argv[1]).table.round(DIGITS)
+    with replacing(STRESS_PREDICT) as draft:
+        table.to_csv(draft, index=False, compression="xz", lineterminator="\n")
+    print(f"{table['subject'].nunique()} people, {len(table)} s, SHA-256 {sha256([STRESS_PREDICT])}: {STRESS_PREDICT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
