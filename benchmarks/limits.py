@@ -17,12 +17,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from wearsynth.codecs import DescriptorCodec, moments_of
+from wearsynth.codecs import DescriptorCodec, make_prior, moments_of
 from wearsynth.detector import train
 from wearsynth.generators import Generator, fit, plan
 from wearsynth.parallel import one_core_each
 from wearsynth.privacy import Promise
-from wearsynth.public import find_cohort
 from wearsynth.releases import Moments
 from wearsynth.scores import scores
 from wearsynth.simulation import POPULATION, Phase, Population, simulate_table
@@ -55,7 +54,7 @@ LINES = {
 def main() -> None:
     """Measures, prints and writes limits.csv and limits.png."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # what is timed takes all cores; this takes one in each process
-    prior = DescriptorCodec.from_table(find_cohort("simulated").table(), "extended", "subject", 60)
+    prior = make_prior("simulated", "extended", "subject", 60)
     arguments = ((number, prior) for number in range(N_POPULATIONS))
     tables = one_core_each(measure, arguments, N_POPULATIONS, "population")
     table = pd.DataFrame([row for rows in tables for row in rows])

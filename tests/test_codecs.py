@@ -9,7 +9,7 @@ from wearsynth.donors import ACCELERATION
 from wearsynth.features import DESCRIPTORS, describe, simple_features
 from wearsynth.generators import codec_of
 from wearsynth.simulation import simulate_table
-from wearsynth.windows import EXTENDED, MIN_SECONDS, PUBLISHED
+from wearsynth.windows import EXTENDED, MIN_SECONDS, PUBLISHED, make_windows
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,16 @@ def test_a_codec_gives_windows(people, kind):
     assert codec.encode(values).shape == (50, codec.size)
     assert codec.means.shape == (2, codec.size) and codec.covariances.shape == (2, codec.size, codec.size)
     np.testing.assert_array_equal(values, codec.decode(coordinates, np.random.default_rng(1)))
+
+
+def test_the_contrast_is_halfway_to_other_peoples(people):
+    others = make_windows(simulate_table(2, seed=3), "extended", "subject", 60, 60)
+    means, _ = moments_of(people.encode(others.values), others.labels)
+    found = people.with_contrast(others)
+    contrasts = [each[1] - each[0] for each in (people.means, means, found.means)]
+    np.testing.assert_allclose(contrasts[2], (contrasts[0] + contrasts[1]) / 2)
+    share = [1 - people.stress_share, people.stress_share]
+    np.testing.assert_allclose(share @ found.means, share @ people.means)  # where all windows lie, stays
 
 
 def test_levels_come_back():

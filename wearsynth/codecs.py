@@ -6,7 +6,7 @@ Everything here is public. No codec looks at private people; that of most genera
 from simulated ones.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -17,7 +17,8 @@ from scipy.special import ndtri
 from wearsynth.donors import Donors
 from wearsynth.features import DESCRIPTORS, LEAST_SPREAD, describe
 from wearsynth.provenance import Origin, load_arrays, save_arrays
-from wearsynth.windows import STRESS_SHARE, Windows
+from wearsynth.public import find_cohort
+from wearsynth.windows import STRESS_SHARE, Windows, make_windows
 
 HOPS = 10  # a window has in the prior's minutes: neighbours overlap by nine tenths
 GRID = np.linspace(0, 1, 201)  # of quantiles
@@ -103,6 +104,17 @@ class DescriptorCodec:
         coordinates = _to_normal(descriptors, quantiles)
         means, covariances = moments_of(coordinates, np.tile(donors.labels, donors.turns))
         return cls(donors.signals, quantiles, means, covariances, stress_share, donors)
+
+    def with_contrast(self, others: Windows) -> "DescriptorCodec":
+        """The same prior, with a contrast between the classes halfway to that of other public people.
+
+        What counts as stress differs from study to study: on S2 to S6, half of each is nearer than either.
+        """
+        means, _ = moments_of(self.encode(others.values), others.labels)
+        middle = (1 - self.stress_share) * self.means[0] + self.stress_share * self.means[1]
+        contrast = (self.means[1] - self.means[0] + means[1] - means[0]) / 2
+        ends = middle - self.stress_share * contrast, middle + (1 - self.stress_share) * contrast
+        return replace(self, means=np.stack(ends))
 
     @property
     def window_seconds(self) -> int:
@@ -242,6 +254,24 @@ class SecondCodec(PlainCodec):
     def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         values = coordinates.reshape(len(coordinates), self.window_seconds, len(self.signals))
         return np.clip(values, 0, 1).astype(np.float32)
+
+
+def make_prior(
+    prior: str, signals: str, scaling: str, window_seconds: int, stress_share: float = STRESS_SHARE
+) -> DescriptorCodec:
+    """Makes the prior that generators start from; other parameters as of `DescriptorCodec.from_table`.
+
+    Args:
+        prior: as of `public.find_cohort`.
+
+    Raises:
+        ValueError: there is no such prior.
+    """
+    own = DescriptorCodec.from_table(find_cohort(prior).table(), signals, scaling, window_seconds, stress_share)
+    if prior == "simulated":
+        return own
+    simulated = find_cohort("simulated").table()
+    return own.with_contrast(make_windows(simulated, signals, scaling, window_seconds, window_seconds))
 
 
 def moments_of(coordinates: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

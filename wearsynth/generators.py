@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wearsynth.codecs import Codec, CopulaCodec, DescriptorCodec, LevelCodec, SecondCodec
+from wearsynth.codecs import Codec, CopulaCodec, DescriptorCodec, LevelCodec, SecondCodec, make_prior
 from wearsynth.ledger import Ledger
 from wearsynth.parallel import n_processes, one_core_each
 from wearsynth.privacy import Promise, check_delta
@@ -161,7 +161,7 @@ def fit(
     """
     if prior is None:
         signals, seconds = "extended" if windows.signals == EXTENDED else "published", windows.values.shape[1]
-        prior = DescriptorCodec.from_table(find_cohort("public").table(), signals, "subject", seconds)
+        prior = make_prior("public", signals, "subject", seconds)
     planned = plan(promise, kind, prior, windows.n_units(promise.unit))
     return train(windows, planned, seed, noise_seed, name, mechanism)
 

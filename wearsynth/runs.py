@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from wearsynth.codecs import DescriptorCodec
+from wearsynth.codecs import DescriptorCodec, make_prior
 from wearsynth.files import fingerprint, replacing, source_of, write_json
 from wearsynth.ledger import Ledger, ledger_path
 from wearsynth.provenance import KINDS, Origin, StaleFileError, has_origin
@@ -168,7 +168,7 @@ class RunFolder:
         if not self.table.exists() or fingerprint(self.table) != self._of("01-Data", "run", "recordings", "table"):
             raise StaleFileError(f"{self.table}: is not the table that 01-Data wrote here; run 01-Data again")
         settings, cohort = (signals, scaling, window_seconds, hop_seconds), find_cohort(prior)
-        key = fingerprint(self.table, *settings, stress_share, cohort.key, source_of("windows", "codecs", "public"))
+        key = fingerprint(self.table, *settings, stress_share, cohort.key, source_of("codecs"))
         self.record("windows", {"key": key})
         origin = self._windows_origin()
         files = (self.training_windows, self.test_windows, self.prior_file)
@@ -176,8 +176,7 @@ class RunFolder:
             table = load_table(self.table)
             for path, hop in ((self.training_windows, hop_seconds), (self.test_windows, window_seconds)):
                 make_windows(table, signals, scaling, window_seconds, hop).save(path, origin)
-            codec = DescriptorCodec.from_table(cohort.table(), signals, scaling, window_seconds, stress_share)
-            codec.save(self.prior_file, origin)
+            make_prior(prior, signals, scaling, window_seconds, stress_share).save(self.prior_file, origin)
         return self.windows()
 
     def record(self, section: str, numbers: dict[str, Any]) -> None:
