@@ -86,7 +86,7 @@ def every_figure(signals, kind):
         "conditions": (figures.conditions(table_of(signals), kind), 1),
         "training": (figures.training({"everyone": np.ones(100), "S2": np.zeros(100)}, kind), 1),
         "spent": (figures.spent(Promise(epsilon=math.inf), kind), 1),
-        "example_windows": (figures.example_windows(*pair), 4 * n),
+        "example_windows": (figures.example_windows(real, real, synthetic, kind), 6 * n),
         "distributions": (figures.distributions(*pair), 2 * n),
         "correlations": (figures.correlations(*pair), 4),  # with the colour bar
         "embeddings": (figures.embeddings(*pair), 2),
@@ -147,14 +147,16 @@ def test_training_names_everybodys_and_those_without_somebody_once():
     assert legend_of(figure) == ["without one person", "everyone", "chance (log 2)"]
 
 
-def test_example_windows_come_from_their_source_and_class():
-    real, synthetic = windows_of("published", PEOPLE * 10, 0), windows_of("published", ["synthetic"] * 30, 1)
-    axes = np.reshape(figures.example_windows(real, synthetic, "real").axes, (6, 4))
-    for column, (windows, label) in zip(axes.T, [(real, 0), (synthetic, 0), (real, 1), (synthetic, 1)]):
-        for k, ax in enumerate(column):
-            candidates = windows.values[windows.labels == label][:, :, k]
-            assert len(ax.lines) == 3
-            assert all((candidates == line.get_ydata()).all(axis=1).any() for line in ax.lines)
+def test_example_windows_are_whole_and_come_from_their_source_and_class():
+    real, prior = windows_of("published", PEOPLE * 10, 0), windows_of("published", PEOPLE * 5, 2)
+    synthetic = windows_of("published", ["synthetic"] * 30, 1)
+    axes = np.reshape(figures.example_windows(real, prior, synthetic, "real").axes, (6, 6))
+    for column, (windows, label) in zip(
+        axes.T, [(each, label) for label in (0, 1) for each in (real, prior, synthetic)]
+    ):
+        shown = np.stack([ax.lines[0].get_ydata() for ax in column], axis=1)
+        assert all(len(ax.lines) == 1 for ax in column)
+        assert (windows.values[windows.labels == label] == shown).all(axis=(1, 2)).any()
 
 
 def test_synthetic_levels_are_called_synthetic():

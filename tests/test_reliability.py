@@ -54,11 +54,11 @@ def test_a_table_of_another_promise_is_found(tmp_path):
     run = tmp_path / "run"
     (run / "data" / "syn" / "cgan").mkdir(parents=True)
     recordings = {"kind": "real", "sha256": "0"}
-    model = {"key": "key", "promise": "under (1, 0.0001)-differential privacy for one window"}
+    model = {"key": "key", "promise": "under (1, 0.0001)-differential privacy for one window", "prior": "none"}
     (run / "metrics.json").write_text(json.dumps({"run": {"recordings": recordings}, "model": model}))
     for promise in (model["promise"], "with no privacy guarantee"):
         sentence = Origin("03-Generator", "real", "0", "key", promise).sentence
-        (run / "data/syn/cgan/synthetic_1hz.csv").write_text(f'source,EDA\n"{sentence}",1\n')
+        (run / "data/syn/cgan/synthetic_1hz.csv").write_text(f'source,EDA\n"{sentence}; prior: none",1\n')
         if promise == model["promise"]:
             kills.expect_whole(tmp_path)
     with pytest.raises(AssertionError, match="of another promise"):

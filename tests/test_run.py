@@ -196,6 +196,7 @@ def test_shared_windows_come_from_the_generator_of_everyone(chain):
     assert first.startswith(
         '"synthetic, learned from simulated recordings under (1, 0.0001)-differential privacy for one'
     )
+    assert "; prior: the 24 people of Stress-Predict" in first and "MIT licence" in first
 
 
 def copied(folder, tmp_path):

@@ -137,6 +137,11 @@ def test_a_statement_of_a_release_speaks_of_no_steps():
     assert "one release of clipped vectors" in text and "DP-SGD" not in text
 
 
+def test_the_prior_is_named_wherever_there_is_a_guarantee():
+    text = statement_text(state(PROMISES[0], prior="the people of somewhere"))
+    assert "\nPrior: the people of somewhere.\n" in text
+
+
 def test_a_large_delta_is_named_and_a_usual_one_is_not():
     """At a tenth of one over the number of units lies what the field takes for the most."""
     usual, large = (statement_text(state(PROMISES[0], n_units=n)) for n in (1000, 1100))

@@ -105,6 +105,12 @@ class Donors:
         )
 
     @property
+    def windows(self) -> Windows:
+        """The minutes as worn, as windows on the scale from 0 to 1."""
+        as_worn = self.scaled[: len(self.starts)]
+        return Windows(as_worn, self.labels, self.people.astype(str), self.signals)
+
+    @property
     def turns(self) -> int:
         """How many ways round each minute stands for."""
         return 2 if self._acceleration else 1

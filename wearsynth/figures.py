@@ -36,7 +36,8 @@ WIDTH = 11.0  # inches, a notebook's
 KINDS = ("simulated", "real")
 SIGNAL_UNITS = dict(zip(EXTENDED, ("a.u.", "µS", "g", "g", "g", "°C", "beats/min", "a.u.", "g")))
 # The same thing has the same colour in every picture; colour-blind people can tell them apart.
-RECORDED, SYNTHETIC = "#0173B2", "#DE8F05"
+RECORDED, PRIOR, SYNTHETIC = "#0173B2", "#949494", "#DE8F05"
+SHORT_CLASSES = {0: "no stress", 1: "stress"}
 CLASS_COLOURS = {0: "#029E73", 1: "#CC78BC"}
 CONDITION_COLOURS = {"baseline": "#029E73", "stress": "#CC78BC", "amusement": "#ECE133", "meditation": "#949494"}
 # A leaky protocol has a hollow marker: its scores promise more than they hold.
@@ -138,20 +139,20 @@ def spent(promise: Promise, kind: str) -> Figure:
     return figure
 
 
-def example_windows(real: Windows, synthetic: Windows, kind: str, seed: int = 0) -> Figure:
-    """Up to three windows of each source and class, second by second."""
+def example_windows(real: Windows, prior: Windows, synthetic: Windows, kind: str, seed: int = 0) -> Figure:
+    """One window of each source and class, all signals of it below one another: what moves together stands together."""
     signals, rng = real.signals, np.random.default_rng(seed)
+    sources = [(kind, real, RECORDED), ("prior", prior, PRIOR), ("synthetic", synthetic, SYNTHETIC)]
+    panels = [(label, *source) for label in CLASSES for source in sources]
     figure, axes = _figure(
-        "Example windows, scaled", kind, len(signals), 4, 0.85 * len(signals), sharex=True, sharey=True
+        "Example windows, scaled", kind, len(signals), len(panels), 0.75 * len(signals), sharex=True, sharey=True
     )
-    panels = [(label, *source) for label in CLASSES for source in _sources(real, synthetic, kind)]
     for column, (label, name, windows, colour) in zip(axes.T, panels):
         candidates = np.flatnonzero(windows.labels == label)
-        chosen = rng.choice(candidates, min(3, len(candidates)), replace=False)
+        values = windows.values[rng.choice(candidates)]
         for k, ax in enumerate(column):
-            for opacity, values in zip((1.0, 0.65, 0.35), windows.values[chosen, :, k]):
-                ax.plot(values, color=colour, alpha=opacity, linewidth=1)
-        column[0].set_title(f"{name}: {CLASSES[label]}", color=colour)
+            ax.plot(values[:, k], color=colour, linewidth=1)
+        column[0].set_title(f"{name}\n{SHORT_CLASSES[label]}", color=colour)
         column[-1].set_xlabel("second")
     for ax, signal in zip(axes[:, 0], signals):
         _row_label(ax, signal)
