@@ -7,7 +7,9 @@ import pytest
 from wearsynth import donors
 from wearsynth.donors import ACCELERATION, Donors, rotations
 from wearsynth.features import describe
-from wearsynth.public import find_cohort
+from wearsynth.public import expect_others, find_cohort
+from wearsynth.recordings import RecordingError
+from wearsynth.simulation import simulate_table
 from wearsynth.windows import EXTENDED, SCALINGS, make_windows
 
 
@@ -127,6 +129,16 @@ def test_the_embedded_cohort_is_whole(table):
     at_rest = everybody[everybody["ACC_movement"] < 0.005]
     assert np.median(np.linalg.norm(at_rest[list(ACCELERATION)], axis=1)) == pytest.approx(1, abs=0.05)
     assert "10.3390/s22218135" in cohort.sentence and "MIT" in cohort.sentence
+
+
+def test_nobody_is_learned_from_and_in_the_prior(table):
+    others = simulate_table(2, seed=0)
+    expect_others(others, find_cohort("public"))
+    expect_others(table, find_cohort("simulated"))
+    mine = table[table["subject"] == "S3"].assign(subject="S9")
+    both = pd.concat([others, mine.assign(EDA=mine["EDA"] + 1e-4)])
+    with pytest.raises(RecordingError, match="^S9: is S3 of the prior 'public', .* take another prior"):
+        expect_others(both, find_cohort("public"))
 
 
 def test_a_cohort_of_the_users_own_and_none(tmp_path, table):

@@ -3,15 +3,15 @@
 python -m wearsynth.public RECORDINGS    makes the table of Stress-Predict anew, from its recordings in WESAD's layout
 """
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from wearsynth.files import PACKAGE, replacing, sha256
-from wearsynth.recordings import find_recordings, load_table, read_table
+from wearsynth.files import PACKAGE, fingerprint, replacing, sha256
+from wearsynth.recordings import RecordingError, find_recordings, load_table, read_table
 from wearsynth.simulation import simulate_table
 
 STRESS_PREDICT = PACKAGE.parent / "data" / "public" / "stress_predict_1hz.csv.xz"
@@ -19,6 +19,7 @@ N_SIMULATED, COHORT = 40, 1000  # simulated people, and their seed: other ones t
 # Digits behind the point, finer than the sensors' steps: 0.01 of BVP, 1/64 g, 0.02 degrees C.
 DIGITS = {"BVP": 2, "EDA": 4, "ACC_x": 4, "ACC_y": 4, "ACC_z": 4, "TEMP": 3}
 DIGITS |= {"HR": 2, "BVP_amplitude": 3, "ACC_movement": 5}
+SAME = 1e-3  # uS, by which the EDA of one recording may differ from itself, by rounding
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Cohort:
     @property
     def key(self) -> str:
         """A short name for the people and their recordings."""
-        return hashlib.sha256(f"{self.name if not self.files else sha256([*self.files])}".encode()).hexdigest()[:16]
+        return fingerprint(sha256([*self.files]) if self.files else self.name)
 
     def table(self) -> pd.DataFrame:
         """Their 1 Hz table, as `recordings.read_table` makes it."""
@@ -81,6 +82,28 @@ def find_cohort(prior: str) -> Cohort:
     files = tuple(find_recordings(path)) if path.is_dir() else (path,)
     sentence = f"the people of {path.name}, who are taken for public: whoever gave them answers for that. Every "
     return Cohort(path.name, f"{sentence}synthetic minute is one or more of theirs, moved", files)
+
+
+def expect_others(table: pd.DataFrame, cohort: Cohort) -> None:
+    """Refuses a prior that holds somebody of the people at hand: synthetic minutes are made of the prior's.
+
+    Args:
+        table: 1 Hz table of the people at hand.
+        cohort: whom the prior comes from.
+
+    Raises:
+        RecordingError: names a person who is in both.
+    """
+    if not cohort.files:
+        return
+    of_prior = {name: rows["EDA"].to_numpy() for name, rows in cohort.table().groupby("subject")}
+    for name, rows in table.groupby("subject"):
+        for other, eda in of_prior.items():
+            if len(eda) == len(rows) and np.abs(eda - rows["EDA"].to_numpy()).max() < SAME:
+                raise RecordingError(
+                    f"{name}: is {other} of the prior {cohort.name!r}, of whose minutes synthetic ones are made; take "
+                    "another prior, such as -p prior simulated"
+                )
 
 
 def main() -> int:

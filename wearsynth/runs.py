@@ -16,7 +16,7 @@ from wearsynth.codecs import DescriptorCodec, make_prior
 from wearsynth.files import fingerprint, replacing, source_of, write_json
 from wearsynth.ledger import Ledger, ledger_path
 from wearsynth.provenance import KINDS, Origin, StaleFileError, has_origin
-from wearsynth.public import find_cohort
+from wearsynth.public import expect_others, find_cohort
 from wearsynth.recordings import load_table
 from wearsynth.windows import Windows, make_windows
 
@@ -174,6 +174,7 @@ class RunFolder:
         files = (self.training_windows, self.test_windows, self.prior_file)
         if not all(has_origin(path, origin) for path in files):
             table = load_table(self.table)
+            expect_others(table, cohort)
             for path, hop in ((self.training_windows, hop_seconds), (self.test_windows, window_seconds)):
                 make_windows(table, signals, scaling, window_seconds, hop).save(path, origin)
             make_prior(prior, signals, scaling, window_seconds, stress_share).save(self.prior_file, origin)
