@@ -18,7 +18,7 @@ from wearsynth import notebooks
 from wearsynth.notebooks import NotebookError, execute, one_kernel
 
 PREPARE = ("--prepare", "-p", "simulated_people", "3")
-CODE = ("run.py", "wearsynth", *(path.name for path in run.NOTEBOOKS))
+CODE = ("run.py", "wearsynth", "data/public", *(path.name for path in run.NOTEBOOKS))
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
@@ -112,7 +112,7 @@ def test_git_leaves_line_ends_alone(tmp_path):
     subprocess.run(clone, check=True)
     texts = [path for path in (tmp_path / "c").rglob("*") if path.is_file() and ".git" not in path.parts]
     assert {"setup.sh", "Makefile", "requirements.lock", "run.py", "01-Data.ipynb"} <= {path.name for path in texts}
-    assert not [path for path in texts if path.suffix != ".png" and b"\r\n" in path.read_bytes()]
+    assert not [path for path in texts if path.suffix not in (".png", ".xz") and b"\r\n" in path.read_bytes()]
     subprocess.run(["bash", "-n", tmp_path / "c" / "setup.sh"], check=True)
 
 
