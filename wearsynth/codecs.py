@@ -72,7 +72,7 @@ class DescriptorCodec:
     stress_share: float
     donors: Donors
 
-    prior_variances: ClassVar[tuple[float, float]] = (0.4, 0.08)  # by the order of magnitude of S2-S6
+    prior_variances: ClassVar[tuple[float, float]] = (0.2, 0.04)  # by the order of magnitude of S2-S6
 
     @classmethod
     def from_table(

@@ -6,7 +6,7 @@ added up and noised (the Gaussian mechanism). All else is post-processing: momen
 and the noise, so that where the noise is large the prior counts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from wearsynth.windows import Windows
 
 LEAST_VARIANCE = 0.05  # in any direction, of covariances on the scale of the prior's within the classes
 CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of products' differences from the prior's
-STRESS_AXIS_WEIGHT = 6.0  # of the axis that separates stress in the prior; every other axis counts once
 OTHERS_WEIGHT = 0.5  # of descriptors but levels, where levels come first
 # Standard deviations of a sum's noise, in clip norms, over the number of units: up to which all products are asked, and
 # up to which those of levels are.
 LITTLE_NOISE, SOME_NOISE = 0.001, 0.01
+DRAWN = 4000  # windows from the prior, whose vectors' length says where to clip
 
 
 @dataclass(frozen=True)
@@ -72,31 +72,34 @@ def choose_query(codec: Codec, noise: float) -> Query:
     if not isinstance(codec, DescriptorCodec):
         return _plain(codec)
     if noise <= LITTLE_NOISE:
-        return _all_products(codec)
-    return _level_products(codec) if noise <= SOME_NOISE else _levels_first(codec)
+        return _clipped(codec, _white_axes(codec), np.arange(codec.size), product_weight=0.08, clip_at=1.1)
+    if noise <= SOME_NOISE:
+        # Of products those of levels, as the noise would exceed all others.
+        return _clipped(codec, _white_axes(codec), codec.levels, product_weight=0.3, clip_at=1.1)
+    # With much noise no products, and a tight clip norm: vectors are much alike in length, so that it loses little.
+    return _clipped(codec, _levels_first(codec), np.zeros(0, int), product_weight=0.0, clip_at=0.7)
 
 
-def _all_products(codec: DescriptorCodec) -> Query:
-    everything = np.arange(codec.size)
-    return _query(codec, _stress_axes(codec), everything, product_weight=0.08, reach=1.6, clipping_bias=0.81)
+def _clipped(codec: DescriptorCodec, axes: np.ndarray, paired: np.ndarray, *, product_weight, clip_at) -> Query:
+    """A query with a clip norm of `clip_at` times the median length of the vectors of windows drawn from the prior."""
+    query = Query(axes, paired, product_weight, np.inf, 1.0)
+    labels = (np.arange(DRAWN) < DRAWN * codec.stress_share).astype(int)
+    noise = np.random.default_rng(0).standard_normal((DRAWN, codec.size))
+    lengths = np.linalg.norm(
+        _asked(Moments(codec.means, codec.covariances)(noise, labels), labels, codec, query), axis=1
+    )
+    clip_norm = clip_at * float(np.median(lengths))
+    return replace(query, clip_norm=clip_norm, clipping_bias=float(np.minimum(1, clip_norm / lengths).mean()))
 
 
-def _level_products(codec: DescriptorCodec) -> Query:
-    """With some noise: of products those of levels, as the noise would exceed all others.
-
-    Nearly every vector is longer than the clip norm, and so much alike in length that a tight one loses little and
-    takes off much of the noise.
-    """
-    return _query(codec, _stress_axes(codec), codec.levels, product_weight=0.3, reach=0.8, clipping_bias=0.53)
+def _white_axes(codec: Codec) -> np.ndarray:
+    """Axes on which coordinates have a covariance of 1 within the prior's classes."""
+    return _power(pooled_covariance(codec), -0.5)
 
 
-def _levels_first(codec: DescriptorCodec) -> Query:
-    """With much noise: levels first, then other descriptors, and no products.
-
-    The axis that separates stress in the prior counts like the others: where real people's lies elsewhere, the noise
-    that it is spared is less than what it costs the rest. Levels have a covariance of 1 on these axes, and so, but for
-    a weight, has what of the others does not follow from levels.
-    """
+def _levels_first(codec: DescriptorCodec) -> np.ndarray:
+    """Axes on which levels have a covariance of 1, and so, but for a weight, has what of the other descriptors does not
+    follow from levels."""
     covariance, others = pooled_covariance(codec), np.setdiff1d(np.arange(codec.size), codec.levels)
     of_levels = np.ix_(codec.levels, codec.levels)
     slopes = np.linalg.solve(covariance[of_levels], covariance[np.ix_(codec.levels, others)])
@@ -105,7 +108,7 @@ def _levels_first(codec: DescriptorCodec) -> Query:
     axes[of_levels] = _power(covariance[of_levels], -0.5)
     axes[np.ix_(others, others)] = OTHERS_WEIGHT * _power(rest, -0.5)
     axes[np.ix_(codec.levels, others)] = -slopes @ axes[np.ix_(others, others)]
-    return _query(codec, axes, np.zeros(0, int), product_weight=0.08, reach=0.43, clipping_bias=0.49)
+    return axes
 
 
 def _plain(codec: Codec) -> Query:
@@ -113,23 +116,7 @@ def _plain(codec: Codec) -> Query:
     axes = np.eye(codec.size) / np.sqrt(codec.covariances[0, 0, 0])
     levels = isinstance(codec, LevelCodec)  # they lie up to 0.5 from the middle: five times the spread within a class
     paired = np.arange(0 if levels else codec.size)
-    return _query(codec, axes, paired, product_weight=0.1, reach=2.2 if levels else 1.5, clipping_bias=1.0)
-
-
-def _query(codec: Codec, axes: np.ndarray, paired: np.ndarray, *, product_weight, reach, clipping_bias) -> Query:
-    """A query whose clip norm is `reach` for each coordinate."""
-    return Query(axes, paired, product_weight, reach * np.sqrt(codec.size), clipping_bias)
-
-
-def _stress_axes(codec: Codec) -> np.ndarray:
-    """Axes on which coordinates have a covariance of 1 within the classes; the one that separates these counts more.
-
-    Noise is alike in every direction there, but an error along this one moves the line between stress and the rest.
-    """
-    whitening = _power(pooled_covariance(codec), -0.5)
-    contrast = (codec.means[1] - codec.means[0]) @ whitening
-    axis = contrast / max(np.linalg.norm(contrast), 1e-9)
-    return whitening @ (np.eye(codec.size) + (STRESS_AXIS_WEIGHT - 1) * np.outer(axis, axis))
+    return Query(axes, paired, 0.1, (2.2 if levels else 1.5) * np.sqrt(codec.size), 1.0)
 
 
 def release(
@@ -183,12 +170,7 @@ def pooled_covariance(codec: Codec) -> np.ndarray:
 
 def _vectors(windows: Windows, codec: Codec, query: Query, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """Each unit's vector, which is private, and for each entry the public number that the sum is to be divided by."""
-    differences = codec.encode(windows.values) - codec.means[windows.labels]
-    first, second, weights = _pairs(query)
-    of_pairs = differences[:, query.paired] @ _pair_axes(codec, query, -0.5)
-    expected = _prior_products(codec, query)[:, first, second]
-    products = weights * (of_pairs[:, first] * of_pairs[:, second] - expected[windows.labels])
-    asked = np.hstack([differences @ query.axes, products])
+    asked = _asked(codec.encode(windows.values), windows.labels, codec, query)
     if unit == "window":
         counts = len(windows) * np.repeat([1 - codec.stress_share, codec.stress_share], asked.shape[1])
         return np.hstack([asked * (windows.labels[:, None] == label) for label in (0, 1)]), counts
@@ -199,6 +181,16 @@ def _vectors(windows: Windows, codec: Codec, query: Query, unit: str) -> tuple[n
         rows.append(np.concatenate([_mean(asked[own & (windows.labels == label)]) for label in (0, 1)]))
     vectors = np.array(rows)
     return vectors, np.full(vectors.shape[1], len(vectors))
+
+
+def _asked(coordinates: np.ndarray, labels: np.ndarray, codec: Codec, query: Query) -> np.ndarray:
+    """What is asked of each window: differences from the prior means, and from the prior's products."""
+    differences = coordinates - codec.means[labels]
+    first, second, weights = _pairs(query)
+    of_pairs = differences[:, query.paired] @ _pair_axes(codec, query, -0.5)
+    expected = _prior_products(codec, query)[:, first, second]
+    products = weights * (of_pairs[:, first] * of_pairs[:, second] - expected[labels])
+    return np.hstack([differences @ query.axes, products])
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:
