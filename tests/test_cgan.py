@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from scipy.linalg import sqrtm
 
 from wearsynth import cgan, networks
-from wearsynth.cgan import features_by_class, seconds_with_label
+from wearsynth.cgan import PRODUCT_WEIGHT, features_by_class, products_by_class, seconds_with_label
 from wearsynth.generators import codec_of, fit
 from wearsynth.privacy import Promise
 from wearsynth.releases import Moments
@@ -33,6 +34,23 @@ def test_what_the_discriminator_sees_is_features_by_class(toy_codec):
         [[1, -2, 0, 1.5, 0, 0, 0, 0, 1], [0, 0, 0, 0, 3, 0, 4, -0.5, 0]],
     )
     assert cgan.OWN_RECIPE.discriminator(toy_codec).count_params() == 4 * toy_codec.size + 2
+
+
+def test_a_large_discriminator_sees_all_products(toy_codec):
+    """Against loops; the square root of the prior's covariance by SciPy."""
+    rng, size, n = np.random.default_rng(0), toy_codec.size, toy_codec.size * (toy_codec.size + 3) // 2
+    coordinates, label = rng.normal(size=(3, size)), np.array([[0.0], [1.0], [1.0]])
+    covariance = np.average(toy_codec.covariances, axis=0, weights=[1 - toy_codec.stress_share, toy_codec.stress_share])
+    expected = np.zeros((3, 2 * n + 1))
+    for row, own in enumerate(coordinates):
+        white = np.linalg.inv(sqrtm(covariance)) @ (own - toy_codec.means[int(label[row, 0])])
+        products = [PRODUCT_WEIGHT * (white[i] * white[j] - (i == j)) for i in range(size) for j in range(i, size)]
+        start = 0 if label[row, 0] else n
+        expected[row, start : start + n] = [*white, *products]
+    expected[:, -1] = label[:, 0]
+    seen = products_by_class(toy_codec, tf.constant(coordinates, tf.float32), tf.constant(label, tf.float32))
+    np.testing.assert_allclose(seen, expected, rtol=1e-3, atol=1e-3)
+    assert cgan.JOINT_RECIPE.discriminator(toy_codec).count_params() == 2 * n + 2
 
 
 def test_the_published_discriminator_is_clipped_and_learns_to_tell(make_toy_windows, toy_codec):

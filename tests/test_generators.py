@@ -160,6 +160,14 @@ def test_the_budget_is_divided_by_one_rule(make_toy_windows):
         (Promise(epsilon=math.inf), 1, 0.8),
     ):
         assert plan(promise, "steered", prior, n_units).promise.release_share == share
+    for promise, n_units, joint in (
+        (Promise(epsilon=math.inf), 1, True),
+        (Promise(epsilon=10.0), 1042, True),
+        (Promise(), 1042, False),
+        (Promise("subject", 10.0, 1e-3), 15, False),
+    ):
+        assert plan(promise, "cgan", prior, n_units).joint == joint
+        assert not plan(promise, "steered", prior, n_units).joint  # what a release says need not be seen
     with pytest.raises(ValueError, match="generator='gan'"):
         plan(Promise(), "gan", prior, 1)
 

@@ -275,7 +275,7 @@ class AsTheyAre:
 
 def asked_of(codec, reach):
     """A query of all coordinates, and of the products of the first four."""
-    return Query(releases._white_axes(codec), np.arange(4), 0.3, reach * np.sqrt(codec.size), 0.6)
+    return Query(releases.white_axes(codec), np.arange(4), 0.3, reach * np.sqrt(codec.size), 0.6)
 
 
 def test_covariances_are_those_whose_products_are_released():

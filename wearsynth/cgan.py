@@ -12,8 +12,10 @@ from wearsynth.codecs import Codec
 from wearsynth.dpsgd import PrivateGradient
 from wearsynth.privacy import Promise
 from wearsynth.quiet import tf
-from wearsynth.releases import Moments
+from wearsynth.releases import Moments, white_axes
 from wearsynth.windows import Windows
+
+PRODUCT_WEIGHT = 0.1  # of a product of coordinates, where a coordinate counts 1: there are so many
 
 
 class Recipe(NamedTuple):
@@ -52,6 +54,19 @@ def features_by_class(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) ->
     return tf.concat([features * label, features * (1 - label), label], axis=1)
 
 
+def products_by_class(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+    """The same with all products of coordinates: (n, size * (size + 3) + 1). How they go together is seen, too.
+
+    Coordinates are shown as differences from the prior means, on axes on which their prior covariance is 1.
+    """
+    means = tf.constant(codec.means, tf.float32)
+    white = (coordinates - tf.where(label == 1, means[1], means[0])) @ white_axes(codec).astype(np.float32)
+    first, second = np.triu_indices(codec.size)
+    products = tf.gather(white, first, axis=1) * tf.gather(white, second, axis=1) - (first == second)
+    features = tf.concat([white, PRODUCT_WEIGHT * products], axis=1)
+    return tf.concat([features * label, features * (1 - label), label], axis=1)
+
+
 def seconds_with_label(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
     """Windows with the label beside each second: (n, window_seconds, n_signals + 1)."""
     values = tf.reshape(coordinates, (-1, codec.window_seconds, len(codec.signals)))
@@ -69,6 +84,13 @@ OWN_RECIPE = Recipe(
     discriminator_rate=5e-3,
     instance_noise=0.1,
     averaging=0.999,
+)
+# Where there is so little noise that many weights do not drown in it.
+JOINT_RECIPE = OWN_RECIPE._replace(
+    discriminator=lambda codec: networks.linear((codec.size * (codec.size + 3) + 1,)),
+    seen=products_by_class,
+    generator_rate=4e-4,
+    discriminator_rate=2e-3,
 )
 # Lange et al. 2024, doi 10.3390/s24103052
 PUBLISHED_RECIPE = Recipe(

@@ -22,7 +22,7 @@ from wearsynth.public import find_cohort
 from wearsynth.releases import Moments, Query, choose_query, release
 from wearsynth.windows import EXTENDED, Windows
 
-MIN_SNR = 4.0  # signal-to-noise ratio of the discriminator's steps, below which a release does better
+MIN_SNR = 10.0  # signal-to-noise ratio of the discriminator's steps, below which it learns nothing of use
 
 
 class Kind(NamedTuple):
@@ -58,12 +58,14 @@ class Plan:
         promise: with the budget divided between release and steps.
         codec: what a window is in numbers, and the prior.
         query: what the release asks; None where there is none.
+        joint: whether the discriminator sees how coordinates go together.
     """
 
     kind: str
     promise: Promise
     codec: Codec
     query: Query | None
+    joint: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,11 +169,12 @@ def fit(
 
 
 def plan(promise: Promise, kind: str, prior: DescriptorCodec, n_units: int) -> Plan:
-    """Divides a budget between release and steps, and chooses what the release asks: by public numbers alone.
+    """Divides a budget between release and steps, and chooses what both ask: by public numbers alone.
 
-    A steered generator spends all on the release where the steps would learn nothing: where as many unit vectors as
-    there are units, all alike, are not longer than MIN_SNR times the noise that the budget puts on the discriminator's
-    weights, were it spent on them at once. How steps divide it further makes little difference to that.
+    A discriminator learns where as many unit vectors as there are units, all alike, are longer than MIN_SNR times the
+    noise that the budget puts on its weights, were it spent on them at once. How steps divide it further makes little
+    difference to that. Without a release, where a large one learns, it sees how coordinates go together; beside one,
+    where not even a small one learns, all is spent on the release.
 
     Args:
         promise: the budget.
@@ -186,12 +189,17 @@ def plan(promise: Promise, kind: str, prior: DescriptorCodec, n_units: int) -> P
     if promise.private:
         check_delta(promise.unit, promise.delta, n_units)
     codec, share = codec_of(kind, prior), KINDS[kind].release_share
-    alone = replace(promise, release_share=1.0)
-    if 0 < share < 1 and n_units < MIN_SNR * alone.release_noise_multiplier * math.sqrt(n_weights(kind, codec)):
+    at_once = replace(promise, release_share=1.0).release_noise_multiplier
+
+    def learns(joint: bool) -> bool:
+        return n_units >= MIN_SNR * at_once * math.sqrt(n_weights(kind, codec, joint))
+
+    if 0 < share < 1 and not learns(joint=False):
         share = 1.0
+    joint = share == 0 and not KINDS[kind].published and learns(joint=True)
     divided = replace(promise, release_share=share)
     query = choose_query(codec, divided.release_noise_multiplier / n_units) if share else None
-    return Plan(kind, divided, codec, query)
+    return Plan(kind, divided, codec, query, joint)
 
 
 def train(
@@ -217,7 +225,8 @@ def train(
     if promise.training_steps == 0:
         return Generator(codec, moments, seeded=rng is not None)
     own = {} if mechanism is None else {"mechanism": mechanism}
-    network, fake_loss = cgan.train(windows, codec, moments, promise, _recipe(planned.kind), rng, name, **own)
+    recipe = _recipe(planned.kind, planned.joint)
+    network, fake_loss = cgan.train(windows, codec, moments, promise, recipe, rng, name, **own)
     return Generator(codec, moments, network, len(fake_loss), rng is not None, fake_loss)
 
 
@@ -280,12 +289,14 @@ def codec_of(kind: str, prior: DescriptorCodec) -> Codec:
     return prior if own is DescriptorCodec else own(prior.signals, prior.window_seconds, prior.stress_share)
 
 
-def n_weights(kind: str, codec: Codec) -> int:
-    """Returns how many weights the discriminator has, to each of which noise is added."""
-    return _recipe(kind).discriminator(codec).count_params()
+def n_weights(kind: str, codec: Codec, joint: bool) -> int:
+    """Returns how many weights the discriminator has, to each of which noise is added; `joint` as in Plan."""
+    return _recipe(kind, joint).discriminator(codec).count_params()
 
 
-def _recipe(kind: str) -> Any:
+def _recipe(kind: str, joint: bool = False) -> Any:
     from wearsynth import cgan
 
-    return cgan.PUBLISHED_RECIPE if KINDS[kind].published else cgan.OWN_RECIPE
+    if KINDS[kind].published:
+        return cgan.PUBLISHED_RECIPE
+    return cgan.JOINT_RECIPE if joint else cgan.OWN_RECIPE

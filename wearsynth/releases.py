@@ -72,10 +72,10 @@ def choose_query(codec: Codec, noise: float) -> Query:
     if not isinstance(codec, DescriptorCodec):
         return _plain(codec)
     if noise <= LITTLE_NOISE:
-        return _clipped(codec, _white_axes(codec), np.arange(codec.size), product_weight=0.08, clip_at=1.1)
+        return _clipped(codec, white_axes(codec), np.arange(codec.size), product_weight=0.08, clip_at=1.1)
     if noise <= SOME_NOISE:
         # Of products those of levels, as the noise would exceed all others.
-        return _clipped(codec, _white_axes(codec), codec.levels, product_weight=0.3, clip_at=1.1)
+        return _clipped(codec, white_axes(codec), codec.levels, product_weight=0.3, clip_at=1.1)
     # With much noise no products, and a tight clip norm: vectors are much alike in length, so that it loses little.
     return _clipped(codec, _levels_first(codec), np.zeros(0, int), product_weight=0.0, clip_at=0.7)
 
@@ -90,11 +90,6 @@ def _clipped(codec: DescriptorCodec, axes: np.ndarray, paired: np.ndarray, *, pr
     )
     clip_norm = clip_at * float(np.median(lengths))
     return replace(query, clip_norm=clip_norm, clipping_bias=float(np.minimum(1, clip_norm / lengths).mean()))
-
-
-def _white_axes(codec: Codec) -> np.ndarray:
-    """Axes on which coordinates have a covariance of 1 within the prior's classes."""
-    return _power(pooled_covariance(codec), -0.5)
 
 
 def _levels_first(codec: DescriptorCodec) -> np.ndarray:
@@ -166,6 +161,11 @@ def clip(vectors: np.ndarray, clip_norm: float) -> np.ndarray:
 def pooled_covariance(codec: Codec) -> np.ndarray:
     """The prior's covariance (size, size) within the classes, pooled over both."""
     return (1 - codec.stress_share) * codec.covariances[0] + codec.stress_share * codec.covariances[1]
+
+
+def white_axes(codec: Codec) -> np.ndarray:
+    """Axes on which coordinates have a covariance of 1 within the prior's classes."""
+    return _power(pooled_covariance(codec), -0.5)
 
 
 def _vectors(windows: Windows, codec: Codec, query: Query, unit: str) -> tuple[np.ndarray, np.ndarray]:
@@ -306,6 +306,6 @@ def _shrunk(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
 
 
 def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
-    """A power of a symmetric matrix without variances of 0."""
+    """A power of a symmetric matrix; a direction without variance counts as one with next to none."""
     variances, directions = np.linalg.eigh(matrix)
-    return directions * variances**exponent @ directions.T
+    return directions * np.maximum(variances, 1e-6) ** exponent @ directions.T
