@@ -149,3 +149,15 @@ def test_a_cohort_of_the_users_own_and_none(tmp_path, table):
     assert "mine.csv" in cohort.sentence and cohort.key != find_cohort("public").key != find_cohort("simulated").key
     with pytest.raises(ValueError, match="prior='nobody': expected 'public', 'simulated', or a folder or table"):
         find_cohort("nobody")
+
+
+def test_no_window_is_one_persons_minute(minutes):
+    """Skin temperature and heart rate are those of other people than the rest."""
+    rng = np.random.default_rng(0)
+    people = np.tile(minutes.people, minutes.turns)
+    donors_of_the_rest = rng.integers(len(minutes), size=200)
+    wanted = describe(minutes.scaled[donors_of_the_rest])
+    for signal in map(EXTENDED.index, donors.OF_THEIR_OWN):
+        # What is wanted is the very donor's: nobody is nearer, and yet somebody else is taken.
+        chosen = minutes._somebody_else(donors_of_the_rest, signal, wanted[:, signal], rng)
+        assert (people[chosen] != people[donors_of_the_rest]).mean() > 0.9

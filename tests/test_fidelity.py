@@ -160,3 +160,19 @@ def test_compare_refuses_what_it_cannot_compare():
         fidelity.compare(many, many[many.labels == 0], seed=0)
     with pytest.raises(ValueError, match="signals differ"):
         fidelity.compare(many, Windows(many.values, many.labels, many.subjects, ("a", "c")), seed=0)
+
+
+def test_nearest_correlations_are_numpys_and_a_copy_is_found_whatever_its_level_and_gain():
+    """Of 40 windows, of which the last is one of the others, stretched and moved."""
+    others = windows_of(white(30, 1))
+    values = white(40, 2)
+    values[-1] = 0.2 + 3 * others.values[7]
+    largest = [
+        max(np.corrcoef(own, other)[0, 1] for other in others.values[..., 0])
+        for own in windows_of(values).values[..., 0]
+    ]
+    assert largest[-1] == pytest.approx(1)
+    assert fidelity.nearest_correlations(windows_of(values), others)["a"] == pytest.approx(np.median(largest), abs=1e-5)
+    copies = windows_of(0.3 + 0.1 * others.values)
+    assert fidelity.nearest_correlations(copies, others) == pytest.approx({"a": 1, "b": 1})
+    assert fidelity.nearest_correlations(windows_of(np.full((3, 60, 2), 0.5)), others) == {"a": 0, "b": 0}

@@ -1,9 +1,10 @@
 """Donors: minutes that public people published, moved to what a generator asks by the symmetries of sensor and body.
 
 A synthetic window is one donor's minute for all signals that move together, as a movement jolts them all; skin
-temperature and heart rate may come from donors of their own. Signals are moved in physical units: the acceleration is
-a vector, turned so that gravity points where it should and scaled as one, never axis by axis; the others get another
-level and another gain. All of this is public: it reads the donors, and what a generator has drawn.
+temperature and heart rate are other people's, so that no window is one person's minute. Signals are moved in physical
+units: the acceleration is a vector, turned so that gravity points where it should and scaled as one, never axis by
+axis; the others get another level and another gain. All of this is public: it reads the donors, and what a generator
+has drawn.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from wearsynth.features import DESCRIPTORS, describe
 from wearsynth.windows import SIGNAL_SETS, Windows, person_ranges, warp, window_starts
 
 ACCELERATION = ("ACC_x", "ACC_y", "ACC_z")
-OF_THEIR_OWN = ("TEMP", "HR")  # signals that may come from another donor than the others
+OF_THEIR_OWN = ("TEMP", "HR")  # signals that come from other people than the others
 NEAREST = 3  # donors that come into question for a window
+LOOKED_AT = 30  # donors among which there is somebody else, as a rule: neighbours overlap, and so are near
 WEARERS = 8  # people of whom one's range gives the acceleration its size
 LEVEL_WEIGHT, MOVEMENT_WEIGHT, DIRECTION_WEIGHT = 0.5, 3.0, 2.0  # of a donor's distance; other descriptors count 1
 MOST_GAIN = 0.7  # of the acceleration's movement, as a logarithm
@@ -144,11 +146,11 @@ class Donors:
             (n, window_seconds, n_signals), float32 in [0, 1].
         """
         acceleration = self._acceleration_of(wanted, rng) if self._acceleration else None
-        donors = self._choose(self._together, self._query(wanted, acceleration), rng)
+        query = self._query(wanted, acceleration)
+        donors = _one_of(self._together.kneighbors(query, return_distance=False), rng)
         values = self.scaled[donors].astype(float)
         for signal in self._of_their_own:
-            index, scale = self._alone[signal]
-            values[..., signal] = self.scaled[self._choose(index, wanted[:, signal] / scale, rng), :, signal]
+            values[..., signal] = self.scaled[self._somebody_else(donors, signal, wanted[:, signal], rng), :, signal]
         moved = _with_level_and_gain(values, wanted[..., 0], np.exp(wanted[..., 1]))
         if acceleration:
             vectors = self._turned(donors, acceleration)
@@ -225,9 +227,15 @@ class Donors:
         numbers = np.column_stack([numbers, acceleration.movement]) / self._unit
         return np.hstack([numbers, DIRECTION_WEIGHT * acceleration.direction])
 
-    def _choose(self, index: Any, query: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        near = index.kneighbors(query, return_distance=False)
-        return near[np.arange(len(near)), rng.integers(near.shape[1], size=len(near))]
+    def _somebody_else(
+        self, donors: np.ndarray, signal: int, wanted: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """For each donor one of another person, if there is one, near what is wanted of a signal (n, n_descriptors)."""
+        index, scale = self._alone[signal]
+        near = index.kneighbors(wanted / scale, min(LOOKED_AT, len(self)), return_distance=False)
+        people = np.tile(self.people, self.turns)
+        others_first = np.argsort(people[near] == people[donors][:, None], axis=1, kind="stable")
+        return _one_of(np.take_along_axis(near, others_first, axis=1)[:, :NEAREST], rng)
 
     def _acceleration_of(self, wanted: np.ndarray, rng: np.random.Generator) -> Acceleration:
         """The acceleration that is wanted, by that public person's range under which gravity is nearest to 1 g."""
@@ -265,6 +273,11 @@ def rotations(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     zero = np.zeros(len(start))
     skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
     return (np.eye(3) + skew + skew @ skew / (1 + cosine)[:, None, None]) @ first
+
+
+def _one_of(candidates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of each row's."""
+    return candidates[np.arange(len(candidates)), rng.integers(candidates.shape[1], size=len(candidates))]
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:

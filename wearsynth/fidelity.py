@@ -148,6 +148,27 @@ def crosscorrelation_distance(a: Windows, b: Windows) -> float:
     return float(np.abs(crosscorrelations(a) - crosscorrelations(b))[:, between].mean())
 
 
+def nearest_correlations(windows: Windows, others: Windows) -> dict[str, float]:
+    """How near windows are to the nearest of others: signal -> median over windows of the largest correlation in time.
+
+    Level and gain do not count: 1 is a copy but for these. Slow signals have few shapes, and come near by chance.
+
+    Args:
+        windows: any.
+        others: windows of the same length and signals.
+    """
+
+    def shapes(values: np.ndarray) -> np.ndarray:
+        centred = values.astype(np.float32) - values.mean(axis=1, keepdims=True, dtype=np.float32)
+        return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.sqrt(CONSTANT))
+
+    nearest = {}
+    for number, signal in enumerate(windows.signals):
+        correlations = shapes(windows.values[..., number]) @ shapes(others.values[..., number]).T
+        nearest[signal] = float(np.median(correlations.max(axis=1)))
+    return nearest
+
+
 def flat_share(windows: Windows) -> float:
     """Returns the share of windows and signals that hold FLAT_SECONDS in a row that do not change."""
     still = np.diff(windows.values, axis=1) == 0
