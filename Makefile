@@ -8,7 +8,7 @@ python := $(venv)/bin/python
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run sweep test test-slurm lint audit reliability bench bench-peers limits images notebooks lock clean
+.PHONY: help run sweep test test-slurm lint audit reliability bench bench-peers simulation limits images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -46,6 +46,9 @@ bench: $(venv)/.installed  ## measure time and memory of a discriminator step, b
 	$(python) -m benchmarks.discriminator_step
 	$(python) -m benchmarks.memory
 	$(python) -m benchmarks.startup
+
+simulation: $(venv)/.installed  ## estimate how simulated signals are disturbed, from public people, and test that against others
+	$(python) -m benchmarks.simulation
 
 limits: $(venv)/.installed  ## measure what a budget leaves of usefulness, on simulated people unlike those that generators begin with
 	$(python) -m benchmarks.limits

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import results
+from benchmarks import results, simulation
 from benchmarks.limits import altered
 from wearsynth.recordings import one_hertz
-from wearsynth.simulation import POPULATION, simulate_recording
+from wearsynth.simulation import POPULATION, simulate_recording, simulate_table
 
 
 def test_results_of_other_implementations_stay(tmp_path):
@@ -63,3 +63,25 @@ def test_altered_people_can_be_recorded():
         table = one_hertz(recording)
         assert np.isfinite(table.select_dtypes("number")).all(axis=None)
         assert recording.eda.min() > 0 and heart_rate.min() > 30 and set(recording.label) == {0, 1, 2, 3, 4}
+
+
+def test_simulation_is_what_public_people_give():
+    """Moments are committed as they are read; at the other numbers simulated people look like the public ones."""
+    learned, others = simulation.halves()
+    assert learned["subject"].nunique() == others["subject"].nunique() == 12
+    committed, moments = POPULATION.wear, simulation.direct(learned)
+    for name in ("gravity", "gravity_sd", "turns", "skin_conductance"):
+        np.testing.assert_allclose(getattr(committed, name), getattr(moments, name), rtol=2e-3, atol=1e-4)
+    real = simulation.summary_of(learned)
+    table = simulate_table(simulation.N_SIMULATED, simulation.SEED)
+    simulated = simulation.summary_of(table)
+    # what the last rounds still changed; the first guesses are off by 0.3, and people's medians by 0.9
+    assert np.abs(real.quantiles - simulated.quantiles).mean(axis=1).max() < 0.2
+    assert np.abs(real.medians.mean(axis=0) - simulated.medians.mean(axis=0)).max() < 0.2
+    assert np.abs(real.covariances - simulated.covariances).mean() < 0.1
+    assert np.abs(real.variogram - simulated.variogram).max() < 0.6
+
+
+def test_simulation_s_numbers_are_written_as_they_are_committed():
+    text = simulation.WEAR.read_text()
+    assert text == text.split(simulation.WRITTEN)[0] + simulation.WRITTEN + simulation.written(POPULATION.wear)

@@ -90,6 +90,6 @@ def test_a_training_reaches_no_picture_no_page_and_no_statement():
             reached.add(path.stem)
             waiting += files.imported(files.ast.parse(path.read_text(encoding="utf-8")))
     learns = {"accounting", "cgan", "clipping", "codecs", "dpsgd", "features", "generators", "networks", "privacy"}
-    learns |= {"donors", "public", "quiet", "randomness", "releases", "simulation", "tf_privacy", "windows"}
+    learns |= {"donors", "public", "quiet", "randomness", "releases", "simulation", "tf_privacy", "wear", "windows"}
     keeps = {"files", "ledger", "parallel", "provenance", "recordings"}
     assert reached == learns | keeps

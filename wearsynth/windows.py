@@ -97,7 +97,7 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
     >>> from wearsynth.simulation import simulate_table
     >>> windows = make_windows(simulate_table(n_subjects=1, seed=0), "published", "public", 60, 60)
     >>> windows.values.shape, windows.signals
-    ((37, 60, 6), ('BVP', 'EDA', 'ACC_x', 'ACC_y', 'ACC_z', 'TEMP'))
+    ((36, 60, 6), ('BVP', 'EDA', 'ACC_x', 'ACC_y', 'ACC_z', 'TEMP'))
 
     Args:
         table: as `recordings.py` makes it; rows without a label are left out.
