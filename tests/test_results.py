@@ -10,7 +10,7 @@ from wearsynth.files import write_json
 from wearsynth.runs import RunFolder
 from wearsynth.scores import SCORES, bootstrap_interval
 from workflow import results
-from workflow.report import differences, person_table
+from workflow.report import budget_points, differences, person_table
 
 PEOPLE = ("S2", "S6", "S7", "S9", "S11")
 
@@ -27,11 +27,17 @@ def metrics():
     private = {"private_cnn": {"trtr": record("private_cnn", 0.6)}}
     return {
         "run": {
-            "parameters": {"generator": "cgan", "signals": "extended", "scaling": "subject", "seed": 0},
+            "parameters": {
+                "generator": "cgan",
+                "prior": "public",
+                "signals": "extended",
+                "scaling": "subject",
+                "seed": 0,
+            },
             "recordings": {"kind": "real", "subjects": list(PEOPLE)},
         },
         "model": {"folds": list(PEOPLE)},
-        "privacy": {"private": True, "unit": "window", "epsilon": 1.0, "delta": 1e-4},
+        "privacy": {"private": True, "unit": "window", "epsilon": 1.0, "delta": 1e-4, "prior": "24 people"},
         "fidelity": {"c2st_auroc": 0.99, "psd_ratio": 2.0, "acf_ratio": 3.5, "ks_mean": 0.1},
         "detection": {
             "majority": record("majority", 0.5),
@@ -46,11 +52,11 @@ def test_a_row_says_what_was_promised_and_what_took_part(metrics):
     table = results.gather([metrics]).query("people == 'all'")
     for protocol, leaky in {"tstr": False, "tstr_leaky": True}.items():
         (row,) = table[table["protocol"] == protocol].to_dict("records")
-        promised = [row[name] for name in ("unit", "epsilon", "delta", "generator", "leaky", "c2st_auroc")]
-        assert promised == ["window", 1.0, 1e-4, "cgan", leaky, 0.99]
+        promised = [row[name] for name in ("unit", "epsilon", "delta", "generator", "prior", "leaky", "c2st_auroc")]
+        assert promised == ["window", 1.0, 1e-4, "cgan", "public", leaky, 0.99]
     for detector in ("majority", "cnn", "logistic_regression"):
         row = table[(table["detector"] == detector) & (table["protocol"] == "trtr")].iloc[0]
-        assert (row["unit"], row["epsilon"], row["generator"]) == ("none", "inf", "none")
+        assert (row["unit"], row["epsilon"], row["generator"], row["prior"]) == ("none", "inf", "none", "none")
         assert row[["delta", "c2st_auroc", "psd_ratio", "acf_ratio"]].isna().all()
     private = table.query("detector == 'private_cnn'")
     assert private["epsilon"].tolist() == [0.1, 1.0] and set(private["unit"]) == {"window"}
@@ -61,6 +67,17 @@ def test_without_privacy_no_unit_is_named(metrics):
     metrics["privacy"] |= {"private": False, "epsilon": "inf"}
     row = results.gather([metrics]).query("protocol == 'tstr'").iloc[0]
     assert (row["unit"], row["epsilon"], row["generator"]) == ("none", "inf", "cgan")
+
+
+def test_a_generator_has_a_row_for_each_prior(metrics):
+    simulated, plain = copy.deepcopy(metrics), copy.deepcopy(metrics)
+    simulated["run"]["parameters"]["prior"] = "simulated"
+    plain["run"]["parameters"]["generator"], plain["privacy"]["prior"] = "levels", "none"
+    table = results.gather([metrics, simulated, plain]).query("people == 'all' and protocol == 'tstr'")
+    found = table[["generator", "prior"]].to_numpy().tolist()
+    assert found == [["cgan", "public"], ["cgan", "simulated"], ["levels", "none"]]
+    ways = budget_points(results.gather([metrics, simulated]).query("people == 'all'"), "window")["detector"].unique()
+    assert {"cnn on cgan windows", "cnn on cgan windows, prior simulated"} < set(ways)
 
 
 def test_untouched_people_are_those_that_no_setting_was_chosen_on(metrics):

@@ -11,8 +11,8 @@ the rate of skin conductance responses. How movement disturbs all signals togeth
 gravity lies, and how people differ in that are estimated from twelve people of a public cohort (`wear.py`). The other
 sizes are chosen by hand: of disturbances and slow signals with the same twelve people in view, of responses to stress
 so that it can be found but not always. Five two-sample tests tell simulated people from the cohort's other twelve at
-areas under the ROC curve of .71 to .90 (`benchmarks/simulation.json`), and the twelve public people at .46 to .53. These
-figures were in view while the sizes were chosen.
+areas under the ROC curve of .71 to .90 (`benchmarks/simulation.json`), and the twelve public people at .46 to .53; that
+was in view while the sizes were chosen.
 
 A plain detector, logistic regression on means and spreads of minutes, is right in .83 to .90 of the minutes of unseen
 people over eight cohorts of six (.85 in the default one, .86 on average), and in .64 to 1 of one person's.

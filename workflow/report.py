@@ -12,7 +12,7 @@ from wearsynth.report import embedded, with_interval, write_page
 from wearsynth.scores import bootstrap_interval
 
 SHOWN_SCORES = ("accuracy", "f1_stress", "auroc")  # the table has all
-INDEX = ["signals", "scaling", "unit", "epsilon", "generator", "detector", "protocol"]
+INDEX = ["signals", "scaling", "unit", "epsilon", "generator", "prior", "detector", "protocol"]
 
 
 def write_sweep_report(
@@ -63,10 +63,13 @@ def budget_points(table: pd.DataFrame, unit: str) -> pd.DataFrame:
         "majority": table["detector"] == "majority",
         f"{main} on real windows, not private": mains & (table["protocol"] == "trtr"),
     }
-    for generator in table.loc[table["generator"] != "none", "generator"].unique():
-        own = mains & (table["generator"] == generator)
-        ways[f"{main} on {generator} windows"] = own & (table["protocol"] == "tstr")
-        ways[f"{main} on both real and {generator} windows"] = own & (table["protocol"] == "augmented")
+    for generator, prior in (
+        table.loc[table["generator"] != "none", ["generator", "prior"]].drop_duplicates().to_numpy()
+    ):
+        own = mains & (table["generator"] == generator) & (table["prior"] == prior)
+        windows = f"{generator} windows" + ("" if prior in ("none", "public") else f", prior {prior}")
+        ways[f"{main} on {windows}"] = own & (table["protocol"] == "tstr")
+        ways[f"{main} on both real and {windows}"] = own & (table["protocol"] == "augmented")
     private = table[(table["generator"] == "none") & (table["unit"] != "none")]
     ways |= {f"{name} on real windows": table["detector"] == name for name in private["detector"].unique()}
     columns = {"mean": "", "low": "_low", "high": "_high"}

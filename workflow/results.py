@@ -18,10 +18,11 @@ from wearsynth.scores import SCORES, bootstrap_interval
 TABLE = Path(__file__).resolve().parent.parent / "results" / "table.csv"
 TUNED_ON = ("S2", "S3", "S4", "S5", "S6")  # WESAD's people whom settings were chosen on; the others are untouched
 FIDELITY = ("c2st_auroc", "psd_ratio", "acf_ratio", "c2st_worst")
-RESULT = ["recordings", "unit", "epsilon", "delta", "generator", "signals", "scaling", "detector", "protocol"]
+RESULT = ["recordings", "unit", "epsilon", "delta", "generator", "prior", "signals", "scaling", "detector", "protocol"]
 KEYS = [*RESULT[1:], "people"]
 VARIED = (
     "generator",
+    "prior",
     "signals",
     "scaling",
     "unit",
@@ -44,15 +45,17 @@ def by_subject(metrics: dict[str, Any]) -> list[dict[str, Any]]:
         metrics: the content of its metrics.json.
 
     Returns:
-        One row a result and held-out `subject`: RESULT (`unit`, `epsilon`, `delta` are 'none', 'inf' and
-        missing where nothing private was promised, `generator` is 'none' where no synthetic window took part), the
+        One row a result and held-out `subject`: RESULT (`unit`, `epsilon`, `delta` are 'none', 'inf' and missing where
+        nothing private was promised, `generator` and its `prior` are 'none' where no synthetic window took part), the
         run's `run_seed` and how many `seeds` its detectors have, SCORES, `leaky`, and for synthetic windows FIDELITY.
     """
     detection, privacy, run = metrics["detection"], metrics["privacy"], metrics["run"]
-    public = {"unit": "none", "epsilon": "inf", "delta": None, "generator": "none"}
+    public = {"unit": "none", "epsilon": "inf", "delta": None, "generator": "none", "prior": "none"}
     budget = {name: privacy[name] for name in ("unit", "epsilon", "delta")} if privacy["private"] else public
     fidelity = {name: metrics["fidelity"].get(name) for name in FIDELITY}
-    synthetic = budget | {"generator": run["parameters"]["generator"]} | fidelity
+    generator, prior = (run["parameters"][name] for name in ("generator", "prior"))
+    prior = "none" if privacy["prior"] == "none" else Path(prior).name
+    synthetic = budget | {"generator": generator, "prior": prior} | fidelity
     results = [(public, "trtr", detection["majority"])]
     for records in (detection["protocols"], *detection["baselines"].values()):
         results += [(public if name == "trtr" else synthetic, name, record) for name, record in records.items()]
