@@ -80,6 +80,7 @@ def test_budget_points_put_what_is_not_private_beside_each_budget():
         ("subject", 10.0, "cgan", "cnn", "tstr", 0.6),
     ]
     table = pd.DataFrame(rows, columns=["unit", "epsilon", "generator", "detector", "protocol", "auroc"])
+    table["prior"] = table["generator"].map({"none": "none"}).fillna("public")
     table = table.assign(auroc_low=table["auroc"] - 0.1, auroc_high=table["auroc"] + 0.1)
     points = budget_points(table, "window").set_index(["detector", "epsilon"])
     assert points["mean"].to_dict() == {
