@@ -31,9 +31,9 @@ def with_noise(promise, noise_multiplier):
     return WithNoise(**asdict(promise), noise=noise_multiplier)
 
 
-def train(windows, promise, kind, prior, seed, noise_seed=None):
+def train(windows, promise, kind, prior, seed, noise_seed=None, joint=False):
     """Trains with all the steps that there are, however little they would learn."""
-    planned = Plan(kind, promise, codec_of(kind, prior), None)
+    planned = Plan(kind, promise, codec_of(kind, prior), None, joint)
     return generators.train(windows, planned, seed, noise_seed)
 
 
@@ -124,12 +124,13 @@ def test_noise_and_windows_reach_the_generator(make_toy_windows, toy_codec, untr
 
 
 @pytest.mark.parametrize("unit", ["window", "subject"])
-def test_nothing_but_the_mechanism_reads_the_windows(make_toy_windows, toy_codec, unit):
+@pytest.mark.parametrize("joint", [False, True])
+def test_nothing_but_the_mechanism_reads_the_windows(make_toy_windows, toy_codec, unit, joint):
     """Where no unit is ever drawn, all that counts of windows is their number: others lead to the same generator."""
     windows = make_toy_windows()
     others = replace(make_toy_windows(seed=9), labels=1 - windows.labels)
     never = with_noise(Promise(unit, sampling_probability=1e-12, steps=8), 1e-9)  # finite: a step divides by 1e-12
-    blind = [weights(train(each, never, "cgan", toy_codec, seed=0, noise_seed=7)) for each in (windows, others)]
+    blind = [weights(train(each, never, "cgan", toy_codec, 0, noise_seed=7, joint=joint)) for each in (windows, others)]
     np.testing.assert_array_equal(*blind)
 
 

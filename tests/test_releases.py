@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import chi2, kstest
+from scipy.stats import chi2, kstest, multivariate_normal
 
 from wearsynth import releases
-from wearsynth.codecs import moments_of
+from wearsynth.codecs import DescriptorCodec, moments_of
 from wearsynth.generators import codec_of
 from wearsynth.privacy import Promise
 from wearsynth.releases import (
@@ -23,7 +23,7 @@ from wearsynth.releases import (
     noised,
     release,
 )
-from wearsynth.windows import STRESS_SHARE, Windows
+from wearsynth.windows import EXTENDED, STRESS_SHARE, Windows
 
 ALONE = Promise(release_share=1.0)
 QUERIES = {"all products": LITTLE_NOISE, "products of levels": SOME_NOISE, "levels first": 1.0}  # by noise
@@ -378,3 +378,35 @@ def test_moments_draw_what_they_say():
     means, found = moments_of(drawn, labels)
     np.testing.assert_allclose(means, moments.means, atol=0.04)
     np.testing.assert_allclose(found, covariances, atol=0.05)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_vectors_are_clipped_where_the_priors_own_say(toy_codec, name, monkeypatch):
+    """Windows of many studies, drawn here by SciPy; each study's means lie about the prior's by its variances."""
+    query, rng, n = query_of(toy_codec, name), np.random.default_rng(5), 1000
+    labels = (np.arange(n) < STRESS_SHARE * n).astype(int)
+    covariance, (common, contrast) = within(toy_codec), toy_codec.prior_variances
+    of_common, of_contrast = (multivariate_normal(cov=doubt * covariance) for doubt in (common, contrast))
+    shifts = of_common.rvs(n, rng) + (2 * labels - 1)[:, None] * of_contrast.rvs(n, rng)
+    own = [multivariate_normal(mean, each) for mean, each in zip(toy_codec.means, toy_codec.covariances)]
+    drawn = np.stack([own[label].rvs(1, rng) for label in labels]) + shifts
+    windows = Windows(drawn[:, None], labels, np.repeat("nobody", n), tuple("ab"))
+    monkeypatch.setattr(DescriptorCodec, "encode", lambda codec, values: values[:, 0])  # windows are coordinates here
+    lengths = np.linalg.norm(slow_vectors(windows, toy_codec, name, "window"), axis=1)
+    clip_at = 0.7 if name == "levels first" else 1.1
+    assert query.clip_norm == pytest.approx(clip_at * np.median(lengths), rel=0.06)  # a median of 1,000, and of 4,000
+    assert query.clipping_bias == pytest.approx(np.minimum(1, query.clip_norm / lengths).mean(), abs=0.03)
+
+
+def test_a_prior_with_few_windows_under_stress_gives_covariances_that_can_be(make_toy_windows):
+    """Fewer than coordinates: some directions do not vary in that class, and nothing is divided by that."""
+    rng = np.random.default_rng(0)
+    values = np.clip(rng.uniform(0.2, 0.8, (210, 1, 9)) + 0.1 * rng.normal(size=(210, 16, 9)), 0, 1).astype(np.float32)
+    labels = (np.arange(210) < 10).astype(int)
+    codec = DescriptorCodec.from_windows(Windows(values, labels, np.repeat("S2", 210), EXTENDED))
+    real = make_toy_windows(signals=EXTENDED)
+    for epsilon in (math.inf, 10.0):
+        promise = Promise(epsilon=epsilon, release_share=1.0)
+        moments = release(real, codec, choose_query(codec, LITTLE_NOISE), promise, np.random.default_rng(1))
+        variances = np.linalg.eigvalsh(moments.covariances)
+        assert variances.min() > -1e-6 * variances.max()

@@ -72,7 +72,7 @@ class DescriptorCodec:
     stress_share: float
     donors: Donors
 
-    prior_variances: ClassVar[tuple[float, float]] = (0.2, 0.04)  # by the order of magnitude of S2-S6
+    prior_variances: ClassVar[tuple[float, float]] = (0.2, 0.04)  # of public people and S2-S6, roughly
 
     @classmethod
     def from_table(

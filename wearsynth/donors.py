@@ -1,10 +1,10 @@
 """Donors: minutes that public people published, moved to what a generator asks by the symmetries of sensor and body.
 
 A synthetic window is one donor's minute for all signals that move together, as a movement jolts them all; skin
-temperature and heart rate are other people's, so that no window is one person's minute. Signals are moved in physical
-units: the acceleration is a vector, turned so that gravity points where it should and scaled as one, never axis by
-axis; the others get another level and another gain. All of this is public: it reads the donors, and what a generator
-has drawn.
+temperature and heart rate are other people's, as a rule, so that no window is one person's minute. Signals are moved in
+physical units: the acceleration is a vector, turned so that gravity points where it should and scaled as one, never
+axis by axis; the others get another level and another gain. All of this is public: it reads the donors, and what a
+generator has drawn.
 """
 
 from dataclasses import dataclass
@@ -215,8 +215,9 @@ class Donors:
     def _alone(self) -> dict[int, tuple[Any, np.ndarray]]:
         """For each signal with donors of its own their index, and what a query is divided by."""
         weights = np.array([LEVEL_WEIGHT, *[1.0] * (len(DESCRIPTORS) - 1)])
-        scales = {signal: (self._described[:, signal].std(axis=0) + 1e-6) / weights for signal in self._of_their_own}
-        return {signal: (_index(self._described[:, signal] / scale), scale) for signal, scale in scales.items()}
+        as_worn = self._described[: len(self.starts)]  # the other way round these signals are the same
+        scales = {signal: (as_worn[:, signal].std(axis=0) + 1e-6) / weights for signal in self._of_their_own}
+        return {signal: (_index(as_worn[:, signal] / scale), scale) for signal, scale in scales.items()}
 
     def _query(self, descriptors: np.ndarray, acceleration: Acceleration | None) -> np.ndarray:
         """What donors are compared by: descriptors of all signals but acceleration, and its movement and direction."""
@@ -232,9 +233,9 @@ class Donors:
     ) -> np.ndarray:
         """For each donor one of another person, if there is one, near what is wanted of a signal (n, n_descriptors)."""
         index, scale = self._alone[signal]
-        near = index.kneighbors(wanted / scale, min(LOOKED_AT, len(self)), return_distance=False)
-        people = np.tile(self.people, self.turns)
-        others_first = np.argsort(people[near] == people[donors][:, None], axis=1, kind="stable")
+        near = index.kneighbors(wanted / scale, min(LOOKED_AT, len(self.starts)), return_distance=False)
+        own = self.people[donors % len(self.starts)][:, None]
+        others_first = np.argsort(self.people[near] == own, axis=1, kind="stable")
         return _one_of(np.take_along_axis(near, others_first, axis=1)[:, :NEAREST], rng)
 
     def _acceleration_of(self, wanted: np.ndarray, rng: np.random.Generator) -> Acceleration:

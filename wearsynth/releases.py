@@ -81,13 +81,15 @@ def choose_query(codec: Codec, noise: float) -> Query:
 
 
 def _clipped(codec: DescriptorCodec, axes: np.ndarray, paired: np.ndarray, *, product_weight, clip_at) -> Query:
-    """A query with a clip norm of `clip_at` times the median length of the vectors of windows drawn from the prior."""
+    """A query with a clip norm of `clip_at` times the median length of vectors drawn from the prior, people's means
+    included: windows of as many studies."""
     query = Query(axes, paired, product_weight, np.inf, 1.0)
-    labels = (np.arange(DRAWN) < DRAWN * codec.stress_share).astype(int)
-    noise = np.random.default_rng(0).standard_normal((DRAWN, codec.size))
-    lengths = np.linalg.norm(
-        _asked(Moments(codec.means, codec.covariances)(noise, labels), labels, codec, query), axis=1
-    )
+    rng, labels = np.random.default_rng(0), (np.arange(DRAWN) < DRAWN * codec.stress_share).astype(int)
+    coordinates = Moments(codec.means, codec.covariances)(rng.standard_normal((DRAWN, codec.size)), labels)
+    common, contrast = np.sqrt(codec.prior_variances)[:, None, None] * rng.standard_normal((2, DRAWN, codec.size))
+    shifts = common + np.where(labels[:, None] == 1, contrast, -contrast)
+    vectors = _asked(coordinates + shifts @ _power(pooled_covariance(codec), 0.5), labels, codec, query)
+    lengths = np.linalg.norm(vectors, axis=1)
     clip_norm = clip_at * float(np.median(lengths))
     return replace(query, clip_norm=clip_norm, clipping_bias=float(np.minimum(1, clip_norm / lengths).mean()))
 
@@ -281,7 +283,8 @@ def _with_paired(codec: Codec, query: Query, paired: np.ndarray) -> np.ndarray:
     covariance C becomes C + B (C'_pp - C_pp) B'.
     """
     known = _paired(codec.covariances, query)
-    slopes = codec.covariances[:, :, query.paired] @ np.linalg.inv(known)
+    # Pseudo-inverse: fewer windows of a class than coordinates leave directions in which the prior does not vary.
+    slopes = codec.covariances[:, :, query.paired] @ np.linalg.pinv(known, rcond=1e-6, hermitian=True)
     return codec.covariances + slopes @ (paired - known) @ slopes.swapaxes(1, 2)
 
 

@@ -17,8 +17,8 @@ OUTSIDE_GUARANTEE = (
     "a window or an event is one of the 1 Hz table, an event left out takes the windows over it along; the table's "
     "resampling and heart rate reach over more of the recording, which only the epsilon for a subject covers",
     "the settings (steps, sampling, clipping, network, release) were chosen on simulated people, on the public cohort "
-    "and on WESAD's S2-S6, and so were the prior variances, how far real people are expected to lie from the prior's; how donors are "
-    "chosen and moved was found on WESAD's 15 people",
+    "and on WESAD's S2-S6, and so were the prior variances, how far real people are expected to lie from the prior's; "
+    "how donors are chosen and moved was found on WESAD's 15 people",
     "the share of stress is the protocol's nominal one, or what the user says: whoever reads it off the recordings "
     "publishes that number",
     "whether a recording or a run is refused depends on the data: on missing values, dead signals, a person without a "
