@@ -10,6 +10,7 @@ tests the simulation against the other half of the people; with --test only that
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from scipy.optimize import nnls
 from scipy.stats import norm, rankdata
 
 from wearsynth.public import find_cohort
-from wearsynth.simulation import MOST_UNSTEADY, POPULATION, population_of, simulate_table
+from wearsynth.simulation import MOST_UNSTEADY, POPULATION, simulate_table
 from wearsynth.two_sample import two_sample_tests
 from wearsynth.wear import NORMAL_QUANTILES, TIME_CONSTANTS, Wear
 from wearsynth.windows import make_windows
@@ -184,7 +185,7 @@ def estimate(table: pd.DataFrame) -> Wear:
     """All numbers, from a 1 Hz table; the same simulated people's luck in each round."""
     real, wear = summary_of(table), direct(table)
     for number in range(ROUNDS):
-        simulated = summary_of(simulate_table(N_SIMULATED, SEED, population_of(wear)))
+        simulated = summary_of(simulate_table(N_SIMULATED, SEED, replace(POPULATION, wear=wear)))
         off = np.abs(real.quantiles - simulated.quantiles).mean(axis=1)
         print(f"round {number}: quantiles of disturbances are off by {off.round(2)} on a log scale", flush=True)
         wear = improved(wear, real, simulated)
@@ -213,7 +214,7 @@ def measure(learned: pd.DataFrame, others: pd.DataFrame, wear: Wear) -> dict[str
     def windows(table):
         return make_windows(table, "extended", "subject", 60, 30)
 
-    real, population = windows(others), population_of(wear)
+    real, population = windows(others), replace(POPULATION, wear=wear)
     runs = [two_sample_tests(real, windows(simulate_table(24, seed, population)), 0) for seed in TESTED_SEEDS]
     result = {"simulated people": pd.DataFrame(runs).mean().to_dict()}
     return result | {"public people learned from": two_sample_tests(real, windows(learned), 0)}

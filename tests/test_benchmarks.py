@@ -34,8 +34,9 @@ def test_population_altered_by_nothing_is_the_same():
     same = altered(POPULATION, 0, np.random.default_rng(0))
     assert same.orders == POPULATION.orders and same.non_responders == POPULATION.non_responders
     assert same.traits == pytest.approx({name: pytest.approx(ends) for name, ends in POPULATION.traits.items()})
-    for name, ends in POPULATION.skewed_traits.items():
-        assert same.skewed_traits[name] == pytest.approx(ends)
+    for before, after in ((POPULATION, same), (POPULATION.wear, same.wear)):
+        for name, ends in before.skewed_traits.items():
+            assert after.skewed_traits[name] == pytest.approx(ends)
 
 
 def test_altered_populations_move_by_their_size():
@@ -48,7 +49,8 @@ def test_altered_populations_move_by_their_size():
             if before[0] < 0 or name == "skin_temperature":  # the others may be cut off at the bottom
                 moves.append((low + high - sum(before)) / (before[1] - before[0]))
                 stretches.append(np.log((high - low) / (before[1] - before[0])))
-        assert all(0 < low < high for low, high in other.skewed_traits.values())
+        skewed = other.skewed_traits | other.wear.skewed_traits
+        assert all(0 < low < high for low, high in skewed.values())
         phases = set(sum(other.orders, ()))
         assert len(phases) == len(set(sum(POPULATION.orders, ()))) and all(0 <= phase.standing <= 1 for phase in phases)
     # 200 draws each: a standard error of 5 % of a standard deviation, and 7 % of it for a mean

@@ -69,7 +69,7 @@ TRAITS = {
     "skin_warming": (-0.3, 1.5),  # degrees C, in the first minutes under the band, of a person of median lability
     "cooling": (0.3, 1),  # degrees C [5], likewise
 }
-# The same for what differs by factors: drawn evenly on a log scale. More of them are in `wear.ESTIMATED`.
+# The same for what differs by factors: drawn evenly on a log scale. More of them are in `wear.Wear.skewed_traits`.
 SKEWED_TRAITS = {
     "scr_amplitude": (0.01, 0.08),  # share of the level [6]; small, as those of arms are [7]
     "fidgeting": (0.5, 2),  # jolts, times those of the phase
@@ -133,7 +133,7 @@ class Population:
         skewed_traits: the same on a log scale.
         non_responders: share of people without skin conductance responses.
         orders: of the protocol's phases, for people of even numbers and of odd ones.
-        wear: how a wristband's signals are disturbed.
+        wear: how a wristband's signals are disturbed, and people's `Wear.skewed_traits`.
     """
 
     traits: dict[str, tuple[float, float]]
@@ -143,15 +143,7 @@ class Population:
     wear: Wear = ESTIMATED
 
 
-def population_of(wear: Wear) -> Population:
-    """The people of this module, with these numbers in place of the estimated ones."""
-    skewed = SKEWED_TRAITS | {"skin_conductance": wear.skin_conductance, "thermal_lability": wear.thermal_lability}
-    skewed |= dict(zip(DISTURBANCES, wear.medians))
-    skewed |= {f"{name}_spread": ends for name, ends in zip(DISTURBANCES, wear.spreads)}
-    return Population(TRAITS, skewed, NON_RESPONDERS, ORDERS, wear)
-
-
-POPULATION = population_of(ESTIMATED)
+POPULATION = Population(TRAITS, SKEWED_TRAITS, NON_RESPONDERS, ORDERS)
 
 
 def simulate_recording(subject: str, seed: int, population: Population = POPULATION) -> tuple[Recording, np.ndarray]:
@@ -239,7 +231,8 @@ def _pickled(recording):
 def _draw_person(rng, population):
     """One value for each trait."""
     traits = {name: rng.uniform(*ends) for name, ends in population.traits.items()}
-    traits |= {name: np.exp(rng.uniform(*np.log(ends))) for name, ends in population.skewed_traits.items()}
+    skewed = population.skewed_traits | population.wear.skewed_traits
+    traits |= {name: np.exp(rng.uniform(*np.log(ends))) for name, ends in skewed.items()}
     traits["scr_amplitude"] *= rng.random() >= population.non_responders
     traits["seated"] = _unit(rng.normal(population.wear.gravity, population.wear.gravity_sd))
     traits["upright"] = _unit(traits["seated"] + rng.normal([-0.3, 0, -0.2], 0.1))

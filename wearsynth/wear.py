@@ -44,6 +44,13 @@ class Wear(NamedTuple):
     skin_conductance: tuple[float, float]
     thermal_lability: tuple[float, float]
 
+    @property
+    def skewed_traits(self) -> dict[str, tuple[float, float]]:
+        """What people differ in, by factors: name -> the two ends."""
+        traits = {"skin_conductance": self.skin_conductance, "thermal_lability": self.thermal_lability}
+        traits |= dict(zip(DISTURBANCES, self.medians))
+        return traits | {f"{name}_spread": ends for name, ends in zip(DISTURBANCES, self.spreads)}
+
 
 # What follows is written by the command.
 ESTIMATED = Wear(
