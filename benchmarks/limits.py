@@ -5,10 +5,12 @@
 The prior of generators comes from simulated people. Here the real ones are simulated, too, from
 populations that were altered, each in its own way, until they were about as far off as WESAD's S2 to S6. Unlike those,
 there are enough of them to see the whole course from nothing learned to all of it. Writes limits.csv and limits.png.
+The committed ones are of an earlier simulation, whose sizes were all chosen by hand.
 """
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -117,6 +119,9 @@ def altered(population: Population, size: float, rng: np.random.Generator) -> Po
         half *= np.exp(0.4 * size * rng.normal())
         return middle - half, middle + half
 
+    def moved_factor(ends: tuple[float, float]) -> tuple[float, float]:
+        return tuple(np.exp(moved(*np.log(ends))))
+
     def changed(phase: Phase) -> Phase:
         standing = phase.standing + 0.3 * size * rng.normal()
         return phase._replace(
@@ -128,11 +133,24 @@ def altered(population: Population, size: float, rng: np.random.Generator) -> Po
     traits = {name: moved(*ends) for name, ends in population.traits.items()}
     for name in POSITIVE_TRAITS:
         traits[name] = tuple(np.maximum(traits[name], 0.5))
-    skewed = {name: tuple(np.exp(moved(*np.log(ends)))) for name, ends in population.skewed_traits.items()}
+    skewed = {name: moved_factor(ends) for name, ends in population.skewed_traits.items()}
+    wear = population.wear._replace(
+        skin_conductance=moved_factor(population.wear.skin_conductance),
+        thermal_lability=moved_factor(population.wear.thermal_lability),
+        medians=tuple(map(moved_factor, population.wear.medians)),
+        spreads=tuple(map(moved_factor, population.wear.spreads)),
+    )
     non_responders = float(np.clip(population.non_responders + 0.15 * size * rng.normal(), 0, 0.4))
     phases = {phase: changed(phase) for phase in dict.fromkeys(sum(population.orders, ()))}
     orders = tuple(tuple(phases[phase] for phase in order) for order in population.orders)
-    return Population(traits, skewed, non_responders, orders)
+    return replace(
+        population,
+        traits=traits,
+        skewed_traits=skewed,
+        non_responders=non_responders,
+        orders=orders,
+        wear=wear,
+    )
 
 
 def tested(windows: Windows, test: Windows, seed: int) -> dict[str, float]:

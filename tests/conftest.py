@@ -1,6 +1,7 @@
 """Small hand-made tables and windows."""
 
 import os
+from dataclasses import replace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from wearsynth import simulation
 from wearsynth.codecs import DescriptorCodec
 from wearsynth.provenance import Origin
 from wearsynth.windows import EXTENDED, Windows
@@ -76,3 +78,13 @@ def toy_codec():
     values = np.clip(level + spread * rng.normal(size=(400, 16, 2)), 0, 1).astype(np.float32)
     labels = (rng.random(400) < 0.3).astype(int)
     return DescriptorCodec.from_windows(Windows(values, labels, np.repeat("S2", 400), ("EDA", "HR")))
+
+
+@pytest.fixture
+def undisturbed(monkeypatch):
+    """A population for `simulate_recording` whose pulse no movement disturbs, which no wrist's is for long."""
+    monkeypatch.setattr(simulation, "LEAST_ARTEFACT", 0.0)
+    monkeypatch.setattr(simulation, "CALM", 1e100)  # to the power of the spread 10: no amplitude exceeds the calm pulse
+    movement, turning, _, conductance = simulation.POPULATION.wear.spreads
+    wear = simulation.POPULATION.wear._replace(spreads=(movement, turning, (0.01, 0.01), conductance))
+    return replace(simulation.POPULATION, wear=wear)

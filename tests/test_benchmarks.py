@@ -34,8 +34,9 @@ def test_population_altered_by_nothing_is_the_same():
     same = altered(POPULATION, 0, np.random.default_rng(0))
     assert same.orders == POPULATION.orders and same.non_responders == POPULATION.non_responders
     assert same.traits == pytest.approx({name: pytest.approx(ends) for name, ends in POPULATION.traits.items()})
-    for name, ends in POPULATION.skewed_traits.items():
-        assert same.skewed_traits[name] == pytest.approx(ends)
+    for before, after in ((POPULATION, same), (POPULATION.wear, same.wear)):
+        for name, ends in before.skewed_traits.items():
+            assert after.skewed_traits[name] == pytest.approx(ends)
 
 
 def test_altered_populations_move_by_their_size():
@@ -48,7 +49,8 @@ def test_altered_populations_move_by_their_size():
             if before[0] < 0 or name == "skin_temperature":  # the others may be cut off at the bottom
                 moves.append((low + high - sum(before)) / (before[1] - before[0]))
                 stretches.append(np.log((high - low) / (before[1] - before[0])))
-        assert all(0 < low < high for low, high in other.skewed_traits.values())
+        skewed = other.skewed_traits | other.wear.skewed_traits
+        assert all(0 < low < high for low, high in skewed.values())
         phases = set(sum(other.orders, ()))
         assert len(phases) == len(set(sum(POPULATION.orders, ()))) and all(0 <= phase.standing <= 1 for phase in phases)
     # 200 draws each: a standard error of 5 % of a standard deviation, and 7 % of it for a mean
@@ -79,7 +81,14 @@ def test_simulation_is_what_public_people_give():
     assert np.abs(real.quantiles - simulated.quantiles).mean(axis=1).max() < 0.2
     assert np.abs(real.medians.mean(axis=0) - simulated.medians.mean(axis=0)).max() < 0.2
     assert np.abs(real.covariances - simulated.covariances).mean() < 0.1
-    assert np.abs(real.variogram - simulated.variogram).max() < 0.6
+    assert np.abs(real.variogram - simulated.variogram).max() < 0.2
+    # turning has less of both than it should, 0.11, and the pulse 0.09 of unsteadiness: that is capped
+    assert np.abs(real.spreads.mean(axis=0) - simulated.spreads.mean(axis=0)).max() < 0.15
+    assert np.abs(real.unsteadiness - simulated.unsteadiness).max() < 0.15
+    # how people differ is moved alone, their mean following; 24 people's luck
+    assert np.abs(real.spreads.std(axis=0) - simulated.spreads.std(axis=0)).max() < 0.1
+    assert abs(real.lability.mean() - simulated.lability.mean()) < 0.05
+    assert abs(real.lability.std() - simulated.lability.std()) < 0.15
 
 
 def test_simulation_s_numbers_are_written_as_they_are_committed():

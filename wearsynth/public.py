@@ -71,8 +71,9 @@ def find_cohort(prior: str) -> Cohort:
         return Cohort(
             prior,
             "simulated people, for whom nobody was measured; how movement disturbs their signals was estimated from "
-            "people of Stress-Predict (Iqbal et al. 2022, doi 10.3390/s22218135, MIT licence). Every synthetic minute "
-            "is one or more of theirs, moved",
+            "people of Stress-Predict (Iqbal et al. 2022, doi 10.3390/s22218135, MIT licence), and whoever set the "
+            "responses to stress had seen some of WESAD's recordings. Every synthetic minute is one or more of theirs, "
+            "moved",
             (),
         )
     path = Path(prior)
