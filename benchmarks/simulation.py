@@ -29,7 +29,7 @@ WEAR = Path(__file__).parent.parent / "wearsynth" / "wear.py"
 WRITTEN = "# What follows is written by the command.\n"
 ACC = ["ACC_x", "ACC_y", "ACC_z"]
 # Added to the disturbances before their logarithm is taken, about what sensors show of none at all.
-FLOORS = np.array([[1e-3], [1e-3], [1.0], [3e-4]])
+OFFSETS = np.array([[1e-3], [1e-3], [1.0], [3e-4]])
 MIDDLE, INNER = NORMAL_QUANTILES.index(0), (2, 6)  # quantiles that tell level and spread
 LAGS = np.array((1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256))  # s
 NEAR, FAR = 2, 128  # s, at which variograms of the acceleration are compared
@@ -72,7 +72,7 @@ def disturbances(person: pd.DataFrame) -> np.ndarray:
     conductance = np.abs(np.diff(np.log(person["EDA"].clip(lower=0.01))))
     strengths = np.array([person["ACC_movement"][1:], turning, person["BVP_amplitude"][1:], conductance])
     follows = np.diff(person["time"]) == 1  # the second before, and not one before seconds without label
-    return np.log(strengths[:, follows] + FLOORS)
+    return np.log(strengths[:, follows] + OFFSETS)
 
 
 def summary_of(table: pd.DataFrame) -> Summary:
