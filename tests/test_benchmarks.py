@@ -82,10 +82,10 @@ def test_simulation_is_what_public_people_give():
     assert np.abs(real.medians.mean(axis=0) - simulated.medians.mean(axis=0)).max() < 0.2
     assert np.abs(real.covariances - simulated.covariances).mean() < 0.1
     assert np.abs(real.variogram - simulated.variogram).max() < 0.2
-    # turning has less of both than it should, 0.11, and the pulse 0.09 of unsteadiness: that is capped
+    # turning is off by 0.11 in both: no number moves the mean spread by itself, and unsteadiness is capped
     assert np.abs(real.spreads.mean(axis=0) - simulated.spreads.mean(axis=0)).max() < 0.15
     assert np.abs(real.unsteadiness - simulated.unsteadiness).max() < 0.15
-    # how people differ is moved alone, their mean following; 24 people's luck
+    # how people differ: off by no more than the luck of 24 simulated ones
     assert np.abs(real.spreads.std(axis=0) - simulated.spreads.std(axis=0)).max() < 0.1
     assert abs(real.lability.mean() - simulated.lability.mean()) < 0.05
     assert abs(real.lability.std() - simulated.lability.std()) < 0.15

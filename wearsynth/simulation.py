@@ -19,7 +19,7 @@ seen some of WESAD's recordings.
 
 A plain detector, logistic regression on means and spreads of minutes, is right in .83 to .90 of the minutes of unseen
 people over eight cohorts of six (.83 in the default one, .87 on average), and in .58 to 1 of one person's. The rise of
-the skin conductance level was set with these cohorts in view.
+the skin conductance level was set with these cohorts in view; over the next sixteen it is .86 on average, .76 to .94.
 
 NeuroKit2's simulators hold rate and amplitude constant (`ppg_simulate`) or space the skin conductance responses evenly
 (`eda_simulate`); stress is a change of just these, hence the short generators of this module.
