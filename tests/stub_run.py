@@ -19,7 +19,13 @@ parser.add_argument("--from", action="append", dest="start_from", default=[])
 parser.add_argument("--prepare", action="store_true")
 parser.add_argument("-p", nargs=2, action="append", default=[])
 options = parser.parse_args()
-parameters = dict(options.p) | {"generator": "cgan", "signals": "extended", "scaling": "subject", "seed": 0}
+parameters = dict(options.p) | {
+    "generator": "cgan",
+    "prior": "public",
+    "signals": "extended",
+    "scaling": "subject",
+    "seed": 0,
+}
 
 
 def told(what):
@@ -41,7 +47,13 @@ if not options.prepare:
     record = {"detector": "cnn", "seeds": 1, "leaky": False, "subjects": scores}
     metrics["run"]["parameters"] = parameters
     metrics["model"] = {"folds": folds}
-    metrics["privacy"] = {"private": epsilon == 1, "unit": "window", "epsilon": epsilon, "delta": 1e-4}
+    metrics["privacy"] = {
+        "private": epsilon == 1,
+        "unit": "window",
+        "epsilon": epsilon,
+        "delta": 1e-4,
+        "prior": "24 people",
+    }
     metrics["fidelity"] = {"c2st_auroc": 1.0, "psd_ratio": 2.0, "acf_ratio": 3.0}
     protocols = {"trtr": record, "tstr": record, "augmented": record}
     metrics["detection"] = {"majority": record | {"detector": "majority"}, "protocols": protocols}

@@ -22,7 +22,9 @@ from wearsynth.public import find_cohort
 from wearsynth.releases import Moments, Query, choose_query, release
 from wearsynth.windows import EXTENDED, Windows
 
-MIN_SNR = 10.0  # signal-to-noise ratio of the discriminator's steps, below which it learns nothing of use
+# Signal-to-noise ratio of the discriminator's steps, below which it learns nothing of use; and, of one that sees how
+# coordinates go together, below which a small one does better.
+MIN_SNR, MIN_JOINT_SNR = 4.0, 10.0
 
 
 class Kind(NamedTuple):
@@ -192,7 +194,8 @@ def plan(promise: Promise, kind: str, prior: DescriptorCodec, n_units: int) -> P
     at_once = replace(promise, release_share=1.0).release_noise_multiplier
 
     def learns(joint: bool) -> bool:
-        return n_units >= MIN_SNR * at_once * math.sqrt(n_weights(kind, codec, joint))
+        least = MIN_JOINT_SNR if joint else MIN_SNR
+        return n_units >= least * at_once * math.sqrt(n_weights(kind, codec, joint))
 
     if 0 < share < 1 and not learns(joint=False):
         share = 1.0
