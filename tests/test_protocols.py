@@ -38,7 +38,7 @@ def synthetic(windows):
 
 @pytest.fixture(scope="module")
 def folds(make_toy_windows):
-    """Three people, two of whom are held out, one after the other; classes too close to be told apart for certain."""
+    """Three people, two of whom are held out, one after the other; classes that overlap."""
 
     def blurred(seed, people=1, each=12):
         windows = make_toy_windows(people=people, each=each, seed=seed)

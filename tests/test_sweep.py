@@ -65,7 +65,7 @@ def test_a_longer_grid_keeps_what_is_planned(grid):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("grid:\n  - epsilom: 1", "epsilom: a table tells runs apart by generator, prior, signals, scaling, unit"),
+        ("grid:\n  - epsilom: 1", "epsilom: a table distinguishes runs by generator, prior, signals, scaling, unit"),
         (
             "grid:\n  - seed: 1\nparameters:\n  step: 1",
             "-p step: no notebook has this parameter; did you mean 'steps'?",
@@ -74,8 +74,8 @@ def test_a_longer_grid_keeps_what_is_planned(grid):
         ("grid:\n  - epsilon: much", "epsilon='much': expected a number"),
         ("grid:\n  - epsilon: [1, 1.0]", "run epsilon=1.0: it stands in the grid twice"),
         ("grid:\n  - {unit: [window, subject], epsilon: inf}", "it stands in the grid twice"),
-        ("grid:\n  - folds: [S2, S3]", "folds: a table tells runs apart by generator, prior, signals"),
-        ("grid:\n  - steps: [1000, 2000]", "steps: a table tells runs apart by"),
+        ("grid:\n  - folds: [S2, S3]", "folds: a table distinguishes runs by generator, prior, signals"),
+        ("grid:\n  - steps: [1000, 2000]", "steps: a table distinguishes runs by"),
         ("grid:\n  - seed: [0, 1]\nparameters:\n  detector_seeds: 2", "give more seeds in the grid"),
         ("grid: []", "a list of blocks"),
         ("grid:\n  - epsilon: []", "epsilon: []: expected"),

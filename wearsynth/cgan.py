@@ -50,8 +50,7 @@ def features_by_class(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) ->
 
     A generator whose windows are all alike has the right means, but the wrong squares.
     """
-    features = tf.concat([coordinates, (coordinates**2 - 1) / 2], axis=1)
-    return tf.concat([features * label, features * (1 - label), label], axis=1)
+    return _by_class(tf.concat([coordinates, (coordinates**2 - 1) / 2], axis=1), label)
 
 
 def products_by_class(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
@@ -63,7 +62,10 @@ def products_by_class(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) ->
     white = (coordinates - tf.where(label == 1, means[1], means[0])) @ white_axes(codec).astype(np.float32)
     first, second = np.triu_indices(codec.size)
     products = tf.gather(white, first, axis=1) * tf.gather(white, second, axis=1) - (first == second)
-    features = tf.concat([white, PRODUCT_WEIGHT * products], axis=1)
+    return _by_class(tf.concat([white, PRODUCT_WEIGHT * products], axis=1), label)
+
+
+def _by_class(features: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
     return tf.concat([features * label, features * (1 - label), label], axis=1)
 
 
@@ -85,7 +87,7 @@ OWN_RECIPE = Recipe(
     instance_noise=0.1,
     averaging=0.999,
 )
-# Where there is so little noise that many weights do not drown in it.
+# Where there is so little noise that many weights have a sufficient signal-to-noise ratio.
 JOINT_RECIPE = OWN_RECIPE._replace(
     discriminator=lambda codec: networks.linear((codec.size * (codec.size + 3) + 1,)),
     seen=products_by_class,

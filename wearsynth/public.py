@@ -107,9 +107,9 @@ def expect_others(table: pd.DataFrame, cohort: Cohort) -> None:
     Raises:
         RecordingError: names a person who is in both.
     """
-    parts = {"the simulation, which is a part of every prior,": halves()[0]}
-    if cohort.files:
-        parts = {f"the prior {cohort.name!r}": cohort.table()} | parts
+    parts = {f"the prior {cohort.name!r}": cohort.table()} if cohort.files else {}
+    if STRESS_PREDICT not in cohort.files:  # which has all of them
+        parts["the simulation, which is a part of every prior,"] = halves()[0]
     for part, people in parts.items():
         known = {name: rows["EDA"].to_numpy() for name, rows in people.groupby("subject")}
         for name, rows in table.groupby("subject"):

@@ -614,7 +614,8 @@ def read_table(folder: str | Path, progress: bool = True) -> Reading:
         RecordingError: there is no recording, one of them is refused, lacks a class, or is another's once more.
     """
     tables, rows = [], {}
-    for path in tqdm(find_recordings(folder), desc="recordings", unit="person", delay=2, disable=not progress):
+    silent = {} if progress else {"disable": True}  # no False, which would overrule the environment's TQDM_DISABLE
+    for path in tqdm(find_recordings(folder), desc="recordings", unit="person", delay=2, **silent):
         recording = read_recording(path)
         try:
             tables.append(_with_both_classes(one_hertz(recording), recording))

@@ -29,7 +29,7 @@ VARIED = (
     "epsilon",
     "delta",
     "seed",
-)  # parameters by which the table tells runs apart
+)  # parameters by which the table distinguishes runs
 # These and what follows from them may differ, too: each detector has a row of its own.
 APART = (*VARIED, "detectors", "detector_seeds", "private_epsilons", "run_folder", "recordings", "share", "protocols")
 

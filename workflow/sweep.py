@@ -76,7 +76,7 @@ def keep_others_out(out: Path) -> None:
 
 
 def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
-    """Works out every run of a grid, and refuses what could not be run, or not be told apart.
+    """Works out every run of a grid, and refuses what could not be run, or not be distinguished.
 
     Args:
         grid: YAML file with `grid`, a list of blocks of parameters, where a list has a run for each of its values;
@@ -162,7 +162,7 @@ def _read(grid: Path) -> dict[str, Any]:
         for name in block:
             if name not in (*VARIED, *TESTED) and name not in run.OPTION_OF:
                 expected = ", ".join((*VARIED, *TESTED))
-                raise BadInput(f"{name}: a table tells runs apart by {expected}; move it to `parameters`")
+                raise BadInput(f"{name}: a table distinguishes runs by {expected}; move it to `parameters`")
     if content.setdefault("jobs", JOBS[0]) not in JOBS:
         raise BadInput(f"jobs: {content['jobs']}: expected {' or '.join(JOBS)}")
     if "parameters" in content:
