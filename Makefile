@@ -63,7 +63,7 @@ bench-peers: $(venv)/.installed .venv-peers/.installed  ## measure the same step
 	touch $@
 
 images: run  ## remake the pictures of the README from the simulated run
-	cp $(addprefix runs/simulated-default/figures/,example_windows.png scores_by_subject.png) images/
+	cp $(addprefix runs/simulated-default/figures/,example_windows.png scores_by_subject.png synthetic_person.png) images/
 
 reliability: $(venv)/.installed .venv-sweep/.installed  ## damage inputs, kill runs, fill disks, mark a person: about an hour, as root
 	$(python) -m reliability.fuzz

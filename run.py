@@ -1,7 +1,7 @@
 """Runs the chain: checks the parameters, then executes the five notebooks into one run folder.
 
 python run.py                                on simulated recordings
-python run.py --recordings DIR               on real ones, in WESAD's layout (DIR/S2/S2.pkl ...)
+python run.py --recordings PATH              on real ones: a folder in WESAD's layout (S2/S2.pkl ...), or a 1 Hz table
 python run.py -p epsilon 10 -p folds S2,S5   with other parameters than the notebooks' own
 python run.py --from RUN -p detectors cnn_lstm   from what another run has finished
 """
@@ -32,7 +32,7 @@ from wearsynth.notebooks import NotebookError, execute, one_kernel, one_line
 from wearsynth.parameters import NOTEBOOKS, ROOT, BadInput, check_values, declared, defaults, read
 from wearsynth.privacy import check_delta
 from wearsynth.provenance import StaleFileError
-from wearsynth.recordings import RecordingError, find_recordings
+from wearsynth.recordings import RecordingError, find_people, find_recordings
 from wearsynth.runs import CheckError, RunFolder
 from wearsynth.tf_privacy import why_missing
 
@@ -41,6 +41,7 @@ PRESETS = {
         "simulated_people": 3,
         "steps": 20,
         "synthetic_windows": 200,
+        "people": 5,
         "detectors": "cnn,logistic_regression",
         "detector_epochs": 3,
         "private_epsilons": "1",
@@ -150,7 +151,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Reads the command line; argparse itself ends with status 2 on an unknown option."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--recordings", type=Path, metavar="DIR", help="recordings in WESAD's layout; default: simulated"
+        "--recordings", type=Path, metavar="PATH", help="folder in WESAD's layout, or 1 Hz table; default: simulated"
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run folder; default: runs/<name that tells the parameters>"
@@ -223,7 +224,7 @@ def check(parameters: dict[str, Any], recordings: Path | None) -> None:
 def everybody(parameters: dict[str, Any], recordings: Path | None) -> list[str]:
     """Names the people of a run; raises RecordingError for a folder without recordings."""
     if recordings:
-        return [path.stem for path in find_recordings(recordings)]
+        return find_people(recordings)
     return [f"S{2 + number}" for number in range(parameters["simulated_people"])]
 
 

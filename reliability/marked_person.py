@@ -26,7 +26,7 @@ from wearsynth.recordings import read_table
 
 MARKED, SECONDS = "S3", 60
 N_OTHERS = 400  # patterns that nobody was given
-SHARED = ("data/syn/cgan/synthetic_1hz.csv",)
+SHARED = ("data/syn/cgan/synthetic_1hz.csv", "data/syn/cgan/synthetic_1hz.txt")
 
 
 def main(arguments: list[str]) -> int:

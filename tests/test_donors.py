@@ -76,7 +76,7 @@ def test_acceleration_is_turned_and_scaled_as_a_vector(minutes):
     wanted = describe(minutes.scaled[rng.permutation(chosen)])
     acceleration = minutes._acceleration_of(wanted, rng)
     found = minutes._turned(chosen, acceleration)
-    donor = minutes._vectors[chosen]
+    donor = minutes.vectors[chosen]
     lengths, own = (np.linalg.norm(each - each.mean(axis=1, keepdims=True), axis=2) for each in (found, donor))
     factor = (lengths * own).sum(axis=1) / (own**2).sum(axis=1)
     np.testing.assert_allclose(lengths, factor[:, None] * own, atol=1e-9)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from wearsynth import fidelity
@@ -176,3 +177,50 @@ def test_nearest_correlations_are_numpys_and_a_copy_is_found_whatever_its_level_
     copies = windows_of(0.3 + 0.1 * others.values)
     assert fidelity.nearest_correlations(copies, others) == pytest.approx({"a": 1, "b": 1})
     assert fidelity.nearest_correlations(windows_of(np.full((3, 60, 2), 0.5)), others) == {"a": 0, "b": 0}
+
+
+def people_of(n_people, level=0.0, spread=1.0, drift=0.0, seed=0):
+    """A 1 Hz table of two signals: each person's own level, and a drift of so many minutes' memory."""
+    rng, rows = np.random.default_rng(seed), []
+    for number in range(n_people):
+        own, state = level + spread * rng.normal(), 0.0
+        for condition, label in (("baseline", 0), ("stress", 1)):
+            for minute in range(30):
+                state = drift * state + np.sqrt(1 - drift**2) * rng.normal()
+                time = np.arange(60) + 60 * (minute + 30 * label)
+                about = {"subject": f"P{number}", "condition": condition, "label": label}
+                rows.append(pd.DataFrame({"time": time, "TEMP": own + 2 * label + state, "ACC_movement": 0.1, **about}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_people_are_compared_by_level_dispersion_and_drift():
+    """Against what the tables were made with; tolerances are three standard errors of 60 people's moments."""
+    real = people_of(60)
+    same, other = people_of(60, seed=1), people_of(60, level=3.0, spread=2.0, drift=0.9, seed=1)
+    found = fidelity.compare_people(real, same)
+    assert found["level_difference"] < 0.4 and found["dispersion_ratio"] == pytest.approx(1, abs=0.2)
+    assert found["drift_difference"] < 0.05
+    found = fidelity.compare_people(real, other)
+    assert found["level_difference"] == pytest.approx(3 / 2, abs=0.3)  # of two signals the other is constant
+    assert found["dispersion_ratio"] == pytest.approx(np.sqrt(2), abs=0.2)  # geometric mean, as above
+    correlations = fidelity.minute_correlations(people_of(60, drift=0.9))[:, 0]
+    # Freed of its own mean over 30 minutes, a process with memory loses some of its correlation.
+    expected = [np.mean(_freed(0.9, lag)) for lag in range(1, 6)]
+    np.testing.assert_allclose(correlations, expected, atol=0.06)
+
+
+def _freed(memory, lag, n=30):
+    """Expected products of minutes `lag` apart, over the expected square, each freed of the mean of n minutes."""
+    covariance = memory ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    freeing = np.eye(n) - 1 / n
+    freed = freeing @ covariance @ freeing
+    return np.diagonal(freed, lag) / np.trace(freed) * n
+
+
+def test_levels_of_people_are_medians_in_their_units(make_table):
+    table = make_table(
+        [("S2", "baseline", 5, 0), ("S2", "stress", 4, 0), ("S3", "amusement", 3, 0), ("S3", "transient", 9, 0)]
+    )
+    found = fidelity.people_levels(table)
+    assert found.index.tolist() == [(0, "S2"), (0, "S3"), (1, "S2")]
+    assert found.loc[(1, "S2"), "EDA"] == np.median(table["EDA"][5:9])

@@ -29,6 +29,9 @@ def windows_of(signals, subjects, seed):
     return Windows(values, np.arange(len(subjects)) % 2, np.array(subjects), SIGNAL_SETS[signals])
 
 
+LABELS = pd.array([pd.NA] * 60 + [0] * 120 + [1] * 60, "Int64")
+
+
 def table_of(signals):
     conditions = ["transient"] * 60 + ["baseline"] * 120 + ["stress"] * 60
     values = np.random.default_rng(0).random((240, len(SIGNAL_SETS[signals]))) + 0.1
@@ -78,12 +81,14 @@ def every_figure(signals, kind):
     real, synthetic = windows_of(signals, PEOPLE * 10, 0), windows_of(signals, ["synthetic"] * 30, 1)
     pair = (real, synthetic, kind)
     predictions = predictions_of("cnn", "logistic_regression")
+    labelled = table_of(signals).assign(label=LABELS)
     cnn = predictions[predictions["detector"] == "cnn"]
     test, tstr = windows_of(signals, np.repeat(PEOPLE, 20), 0), cnn[cnn["protocol"] == "tstr"]
     return {
         "recording": (figures.recording(table_of(signals), "S2", kind), n),
         "class_levels": (figures.class_levels(real, kind), n),
         "conditions": (figures.conditions(table_of(signals), kind), 1),
+        "people_levels": (figures.people_levels(labelled, labelled, kind), 5 * math.ceil(n / 5)),
         "training": (figures.training({"everyone": np.ones(100), "S2": np.zeros(100)}, kind), 1),
         "spent": (figures.spent(Promise(epsilon=math.inf), kind), 1),
         "example_windows": (figures.example_windows(real, real, synthetic, kind), 6 * n),
@@ -94,8 +99,8 @@ def every_figure(signals, kind):
         "attacks": (figures.attacks(RECORDS, kind), 1),
         "no_attacks": (figures.attacks({}, kind), 1),
         "scores_by_subject": (figures.scores_by_subject(score_table(predictions), kind), 6),
-        "confusion": (figures.confusion({name: np.array([[9, 1], [2, 3]]) for name in PROTOCOLS}, kind), 5),
-        "roc": (figures.roc(cnn, kind), 5),
+        "confusion": (figures.confusion({name: np.array([[9, 1], [2, 3]]) for name in PROTOCOLS}, kind), 6),
+        "roc": (figures.roc(cnn, kind), 6),
         "utility_privacy": (figures.utility_privacy(POINTS, "window", kind), 3),
         "hardest_subjects": (figures.hardest_subjects(test, tstr, kind), 3 * (n + 1)),
     }
@@ -202,7 +207,7 @@ def test_scores_are_means_over_seeds_and_lines_means_over_people():
     figure = figures.scores_by_subject(scores, "simulated")
     for ax, score in zip(figure.axes, figures.SCORES):
         drawn = {line.get_label(): line for line in ax.lines}
-        for protocol in ("trtr", "tstr", "augmented", "tstr_leaky"):
+        for protocol in ("trtr", "tstr", "tstr_people", "augmented", "tstr_leaky"):
             expected = scores[scores["protocol"] == protocol].groupby("subject")[score].mean()
             np.testing.assert_allclose(drawn[protocol].get_xdata(), expected.loc[list(PEOPLE)])
             assert drawn[f"{protocol}, mean"].get_xdata()[0] == pytest.approx(expected.mean())
@@ -216,8 +221,8 @@ def test_dots_of_a_person_lie_by_its_name_without_hiding_each_other():
     ax = figure.axes[0]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == list(PEOPLE)
     heights = np.array([line.get_ydata() for line in ax.lines if line.get_label() in PROTOCOLS])
-    assert heights.shape == (4, 3) and len(np.unique(heights)) == 12
-    np.testing.assert_array_equal(heights.round(), [[0, 1, 2]] * 4)
+    assert heights.shape == (5, 3) and len(np.unique(heights)) == 15
+    np.testing.assert_array_equal(heights.round(), [[0, 1, 2]] * 5)
 
 
 def test_scores_on_synthetic_windows_are_nobodys():
@@ -225,7 +230,7 @@ def test_scores_on_synthetic_windows_are_nobodys():
     assert "trts" in set(scores["protocol"])
     scores.loc[scores["protocol"] == "trts", list(figures.SCORES)] = 0.0  # nor do they stretch the axis
     figure = figures.scores_by_subject(scores, "simulated")
-    names = ["trtr", "tstr", "augmented", "tstr_leaky"]
+    names = ["trtr", "tstr", "tstr_people", "augmented", "tstr_leaky"]
     assert legend_of(figure) == [text for name in names for text in (name, f"{name}, mean")]
     assert figure.axes[0].get_xlim()[0] > 0
 

@@ -50,6 +50,7 @@ def folds(make_toy_windows):
         blurred(1, people=3, each=9),
         {"S2": synthetic(blurred(2)), "S3": synthetic(blurred(3, each=15))},
         synthetic(blurred(4)),
+        people={"S2": synthetic(blurred(5, people=2)), "S3": synthetic(blurred(6, people=2))},
     )
 
 
@@ -91,6 +92,7 @@ def test_what_each_protocol_trains_and_tests_on(folds, person):
     expected = {
         "trtr": (others, theirs),
         "tstr": (made, theirs),
+        "tstr_people": (folds.people[person], theirs),
         "augmented": (concatenate([others, made]), theirs),
         "trts": (others, made),
         "tstr_leaky": (folds.shared, theirs),
@@ -153,7 +155,7 @@ def test_one_row_a_tested_window_each_as_trained_by_hand(folds, in_this_process,
     table = cross_validate(detectors, list(PROTOCOLS), folds, seeds, 1, tmp_path)
     assert list(table) == ["detector", "protocol", "subject", "seed", "window", "label", "probability"]
     keys = ["detector", "protocol", "subject", "seed"]
-    assert table.groupby(keys).ngroups == 2 * 5 * 2 * 2
+    assert table.groupby(keys).ngroups == 2 * len(PROTOCOLS) * 2 * 2
     assert not table.duplicated([*keys, "window"]).any()
     for (name, protocol, person, seed), rows in table.groupby(keys):
         training = folds.training_windows(PROTOCOLS[protocol].trained_on, person)
@@ -168,11 +170,11 @@ def test_protocols_that_train_alike_share_a_training(folds, trainings, tmp_path)
     cross_validate(["logistic_regression"], list(PROTOCOLS), folds, [0, 1], 4, tmp_path)
     expected = [
         folds.training_windows(trained_on, person)
-        for trained_on in ("real", "synthetic", "both")  # trtr and trts are both of the first
+        for trained_on in ("real", "synthetic", "people", "both")  # trtr and trts are both of the first
         for person in ("S2", "S3")
     ]
     expected.append(folds.shared)  # of tstr_leaky, whoever is held out
-    assert [training[2] for training in trainings] == [0] * 7 + [1] * 7
+    assert [training[2] for training in trainings] == [0] * 9 + [1] * 9
     assert {(training[0], training[3]) for training in trainings} == {("logistic_regression", 4)}
 
     def content(windows):
@@ -197,21 +199,21 @@ def test_the_score_is_that_of_the_held_out_person(make_toy_windows, in_this_proc
 def test_one_process_and_two_find_the_same(folds, trainings, monkeypatch, tmp_path):
     detectors = ["logistic_regression", "sklearn.naive_bayes:GaussianNB"]
     alone = cross_validate(detectors, list(PROTOCOLS), folds, [0], 1, tmp_path / "1")
-    assert len(trainings) == 14
+    assert len(trainings) == 18
     monkeypatch.setattr(protocols.joblib, "cpu_count", lambda: 2)
     pd.testing.assert_frame_equal(
         cross_validate(detectors, list(PROTOCOLS), folds, [0], 1, tmp_path / "2"), alone, check_exact=True
     )
-    assert len(trainings) == 14  # the other 14 were elsewhere
+    assert len(trainings) == 18  # the other 18 were elsewhere
     monkeypatch.setattr(protocols.joblib, "cpu_count", lambda: 1)
     cross_validate(detectors, list(PROTOCOLS), folds, [0], 1, tmp_path / "2")
-    assert len(trainings) == 14  # and count here, too
+    assert len(trainings) == 18  # and count here, too
     # So they do of arrays that are large enough to be handed over in a file instead: more than a megabyte.
     large = replace(folds, real=folds.real[np.resize(np.arange(len(folds.real)), 20_000)])
     for n_processes in (2, 1):
         monkeypatch.setattr(protocols.joblib, "cpu_count", lambda n=n_processes: n)
         cross_validate(detectors[1:], ["trtr"], large, [0], 1, tmp_path / "large")
-    assert len(trainings) == 14
+    assert len(trainings) == 18
 
 
 def test_what_was_finished_before_a_stop_is_not_done_again(folds, in_this_process, monkeypatch, tmp_path):
@@ -372,7 +374,9 @@ def everything_trained(table, trainings, cache):
         ("generator", "tstr"): [*blind.network.get_weights(), blind.moments.means, blind.moments.covariances],
         ("generator", "tstr_leaky"): [*shared.network.get_weights(), shared.moments.means, shared.moments.covariances],
     }
-    folds = Folds(windows, test, {PERSON: blind.sample(60, seed=1)}, shared.sample(60, seed=1))
+    session = blind.people(3, {"baseline": 120, "stress": 60}, seed=1)
+    people = {PERSON: make_windows(session, "published", "subject", window_seconds=12, hop_seconds=12)}
+    folds = Folds(windows, test, {PERSON: blind.sample(60, seed=1)}, shared.sample(60, seed=1), people=people)
     for protocol in TRAINED_APART:
         trainings.clear()
         cross_validate(["cnn", "logistic_regression", "random_forest"], [protocol], folds, [0], 1, cache)
@@ -411,7 +415,7 @@ def test_the_held_out_persons_recording_reaches_no_weight(tables, trainings, mon
     clean, poisoned = (
         everything_trained(table, trainings, tmp_path / name) for name, table in zip(("clean", "poisoned"), tables)
     )
-    assert clean.keys() == poisoned.keys() and len(clean) == 2 + 3 * 4 + 2 * 2
+    assert clean.keys() == poisoned.keys() and len(clean) == 2 + 3 * 5 + 2 * 2
     for what, protocol in clean:
         assert len(clean[what, protocol]) == len(poisoned[what, protocol]) > 0
         same = [np.array_equal(*pair) for pair in zip(clean[what, protocol], poisoned[what, protocol])]

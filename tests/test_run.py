@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import run
 from wearsynth import parameters
 from wearsynth.notebooks import NotebookError, execute, one_kernel
+from wearsynth.recordings import load_table
 from wearsynth.runs import EVERYONE, CheckError, RunFolder
 from wearsynth.scores import SCORES, score_table
 
@@ -188,15 +190,27 @@ def test_scores_are_those_of_the_stored_predictions(chain):
     assert scored[list(SCORES)].iloc[0].to_dict() == pytest.approx(record["subjects"]["S3"], abs=1e-5)  # six digits
 
 
-def test_shared_windows_come_from_the_generator_of_everyone(chain):
+def test_shared_people_come_from_the_generator_of_everyone(chain):
     _, folder = chain
     assert len(folder.synthetic_windows(EVERYONE)) == run.PRESETS["smoke"]["synthetic_windows"]
-    header, first, *_ = (folder.synthetic / "synthetic_1hz.csv").read_text().splitlines()
-    assert header.startswith("source,window,time,BVP,EDA")
-    assert first.startswith(
-        '"synthetic, learned from simulated recordings under (1, 0.0001)-differential privacy for one'
-    )
-    assert "; prior: the 24 people of Stress-Predict" in first and "MIT licence" in first
+    shared, real = load_table(folder.shared_table), load_table(folder.table)
+    assert list(shared) == list(real) and shared["subject"].nunique() == run.PRESETS["smoke"]["people"]
+    windows = folder.people_windows(EVERYONE)
+    assert set(windows.subjects) == set(shared["subject"])
+    np.testing.assert_allclose(folder.cut(shared).values, windows.values, atol=1e-5)  # eight digits
+    (said,) = folder.shared_table.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+    assert said.startswith("synthetic, learned from simulated recordings under (1, 0.0001)-differential privacy for ")
+    assert "; prior: the 24 people of Stress-Predict" in said and "MIT licence" in said
+
+
+def test_synthetic_people_are_taken_for_recordings(chain, tmp_path):
+    """From the shared table to windows of synthetic people, by the chain that makes those of real ones."""
+    _, folder = chain
+    again = RunFolder(tmp_path / "again")
+    options = ["--preset", "smoke", "--out", str(again.path), "--recordings", str(folder.shared_table)]
+    assert run.main([*options, "--prepare"]) == 0
+    windows = folder.people_windows(EVERYONE)
+    np.testing.assert_allclose(again.windows()[0].values, windows.values, atol=1e-5)  # eight digits
 
 
 def copied(folder, tmp_path):

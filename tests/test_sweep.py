@@ -262,6 +262,6 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
             assert record["subjects"] == {person: alone["detection"]["protocols"][protocol]["subjects"][person]}
     folders = [real_sweep[1] / "data" / name for name in ("windows", "generators", "syn/cgan")]
     files = {path.relative_to(real_sweep[1]) for folder in folders for path in folder.glob("*.npz")}
-    assert len(files) == 9  # windows for training, tests and of simulated people; three generators and their windows
+    assert len(files) == 12  # windows for training, tests and of the prior; three generators, their windows and people
     for file in files:
         assert (real_sweep[0] / "runs/seed=1" / file).read_bytes() == (real_sweep[1] / file).read_bytes()

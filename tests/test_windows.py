@@ -20,7 +20,6 @@ from wearsynth.windows import (
     make_windows,
     most_windows_per_second,
     scale,
-    to_table,
     unscale,
 )
 
@@ -197,18 +196,6 @@ def test_save_and_load(make_toy_windows, tmp_path, origin):
         np.testing.assert_array_equal(getattr(loaded, field), getattr(windows, field))
         assert getattr(loaded, field).dtype == getattr(windows, field).dtype
     assert loaded.signals == windows.signals
-
-
-def test_to_table_has_a_row_a_second_in_physical_units(make_toy_windows):
-    windows = make_toy_windows(people=1, each=3, seconds=5, signals=("EDA", "BVP_amplitude"))
-    table = to_table(windows)
-    assert list(table.columns) == ["window", "time", "EDA", "BVP_amplitude", "label"]
-    for row in table.itertuples():
-        eda, amplitude = windows.values[row.window, row.time]
-        expected = [20 * eda, 2 * (400 / 2) ** amplitude]  # 0 to 20 uS; 2 to 400, on a log scale
-        assert [row.EDA, row.BVP_amplitude] == pytest.approx(expected, rel=1e-6)  # single precision
-        assert row.label == windows.labels[row.window]
-    assert len(table) == 3 * 5
 
 
 @pytest.mark.parametrize(

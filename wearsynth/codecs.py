@@ -135,8 +135,12 @@ class DescriptorCodec:
 
     def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Coordinates (n, size) -> values (n, window_seconds, n_signals), float32 in [0, 1]: a donor's, moved."""
+        return self.donors.move(self.descriptors(coordinates), rng)
+
+    def descriptors(self, coordinates: np.ndarray) -> np.ndarray:
+        """Coordinates (n, size) -> descriptors (n, n_signals, len(DESCRIPTORS))."""
         columns = [_interpolate(column, _NORMAL, own) for column, own in zip(coordinates.T, self.quantiles.T)]
-        return self.donors.move(np.stack(columns, axis=1).reshape(len(coordinates), len(self.signals), -1), rng)
+        return np.stack(columns, axis=1).reshape(len(coordinates), len(self.signals), -1)
 
     def save(self, path: Path, origin: Origin) -> None:
         """Writes the codec and its origin to an .npz file."""

@@ -115,7 +115,7 @@ class Donors:
     @property
     def turns(self) -> int:
         """How many ways round each minute stands for."""
-        return 2 if self._acceleration else 1
+        return 2 if self.acceleration else 1
 
     def __len__(self) -> int:
         return self.turns * len(self.starts)
@@ -129,7 +129,7 @@ class Donors:
     @cached_property
     def scaled(self) -> np.ndarray:
         """The same on the scale from 0 to 1, each by the range of whose it is, float32."""
-        low, high = self._ranges
+        low, high = self.ranges
         width = np.where(high > low, high - low, 1)
         people = np.concatenate([self.people + turn * len(self.low) for turn in range(self.turns)])
         scaled = (self.physical - low[people][:, None]) / width[people][:, None]
@@ -145,9 +145,9 @@ class Donors:
         Returns:
             (n, window_seconds, n_signals), float32 in [0, 1].
         """
-        acceleration = self._acceleration_of(wanted, rng) if self._acceleration else None
-        query = self._query(wanted, acceleration)
-        donors = _one_of(self._together.kneighbors(query, return_distance=False), rng)
+        acceleration = self._acceleration_of(wanted, rng) if self.acceleration else None
+        query = self.query(wanted, acceleration)
+        donors = _one_of(self.together.kneighbors(query, return_distance=False), rng)
         values = self.scaled[donors].astype(float)
         for signal in self._of_their_own:
             values[..., signal] = self.scaled[self._somebody_else(donors, signal, wanted[:, signal], rng), :, signal]
@@ -155,11 +155,61 @@ class Donors:
         if acceleration:
             vectors = self._turned(donors, acceleration)
             scaled = (vectors - acceleration.low[:, None]) / acceleration.width[:, None]
-            moved[..., self._acceleration] = _drawn_in(scaled, together=True)
+            moved[..., self.acceleration] = _drawn_in(scaled, together=True)
         return moved.astype(np.float32)
 
+    def scale(self, donor: int, seconds: np.ndarray) -> np.ndarray:
+        """Brings seconds of a donor's person, in physical units, to the scale where that person's range is 0 to 1."""
+        low, high = (ends[self._person(donor)] for ends in self.ranges)
+        return (seconds - low) / np.where(high > low, high - low, 1)
+
+    def around(self, donor: int, first: int, last: int) -> np.ndarray:
+        """Seconds `first` to `last` of a donor's recording, counted from where its minute begins, in physical units.
+
+        Where the recording has ended, or has a gap, it is mirrored there.
+        """
+        number = donor % len(self.starts)
+        stretch = np.flatnonzero(self.stretches == self.stretches[number])
+        begin, end = self.starts[stretch[0]], self.starts[stretch[-1]] + self.window_seconds
+        around = (self.starts[number] + np.arange(first, last) - begin) % (2 * (end - begin))
+        seconds = self.seconds[begin + np.minimum(around, 2 * (end - begin) - 1 - around)].astype(float)
+        return seconds * self._half_turn if donor >= len(self.starts) else seconds
+
+    def worn_by(self, person: int, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, Acceleration | None]:
+        """What is wanted of a session's minutes, if a public person wears the watch, whichever way round fits.
+
+        Args:
+            person: number of the person.
+            wanted: (n, n_signals, len(DESCRIPTORS)), as `features.describe` gives them.
+
+        Returns:
+            Where 0 and 1 lie for the person, (n_signals,) each, and the acceleration that is wanted, if there is any.
+        """
+        low, high = (ends[person :: len(self.low)] for ends in self.ranges)
+        if not self.acceleration:
+            return low[0].copy(), high[0].copy(), None
+        axes = self.acceleration
+        gravity = low[:, None, axes] + wanted[None, :, axes, 0] * (high - low)[:, None, axes]
+        way = np.abs(np.linalg.norm(gravity, axis=2) - 1).mean(axis=1).argmin()
+        width = np.broadcast_to((high - low)[way, axes], gravity[way].shape)
+        strays = np.log(np.linalg.norm(np.exp(wanted[:, axes, 1]) * width, axis=1) + LEAST_MOVEMENT)
+        acceleration = Acceleration(
+            directions(gravity[way]), strays, np.broadcast_to(low[way, axes], width.shape), width
+        )
+        return low[way].copy(), high[way].copy(), acceleration
+
+    @cached_property
+    def stretches(self) -> np.ndarray:
+        """For each minute as worn the number of the stretch without a gap in which it lies."""
+        return np.cumsum(np.diff(self.starts, prepend=0) >= self.window_seconds)
+
+    def _person(self, donor: int) -> int:
+        """Whose a donor is; each person counts twice where there are two ways round."""
+        turn, number = divmod(donor, len(self.starts))
+        return self.people[number] + turn * len(self.low)
+
     @property
-    def _acceleration(self) -> list[int]:
+    def acceleration(self) -> list[int]:
         """Numbers of the acceleration's signals; none where one of the axes is missing."""
         if not {*ACCELERATION} <= {*self.signals}:
             return []
@@ -172,11 +222,11 @@ class Donors:
     @property
     def _half_turn(self) -> np.ndarray:
         signs = np.ones(len(self.signals), np.float32)
-        signs[self._acceleration[:2]] = -1
+        signs[self.acceleration[:2]] = -1
         return signs
 
     @property
-    def _ranges(self) -> tuple[np.ndarray, np.ndarray]:
+    def ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """Ranges of everybody, each way round."""
         if self.turns == 1:
             return self.low, self.high
@@ -188,40 +238,40 @@ class Donors:
         return describe(self.scaled)
 
     @cached_property
-    def _vectors(self) -> np.ndarray:
+    def vectors(self) -> np.ndarray:
         """Acceleration of all minutes, (len(self), window_seconds, 3), g."""
-        return self.physical[..., self._acceleration].astype(float)
+        return self.physical[..., self.acceleration].astype(float)
 
     @cached_property
     def _unit(self) -> np.ndarray:
         """What each number of a query is divided by, times its weight."""
-        others = [number for number in range(len(self.signals)) if number not in self._acceleration]
+        others = [number for number in range(len(self.signals)) if number not in self.acceleration]
         weights = np.tile([LEVEL_WEIGHT, *[1.0] * (len(DESCRIPTORS) - 1)], len(others))
         spread = self._described[:, others].reshape(len(self), -1).std(axis=0)
-        if self._acceleration:
-            weights, spread = np.append(weights, MOVEMENT_WEIGHT), np.append(spread, _movement(self._vectors).std())
+        if self.acceleration:
+            weights, spread = np.append(weights, MOVEMENT_WEIGHT), np.append(spread, movement(self.vectors).std())
         return (spread + 1e-6) / weights
 
     @cached_property
-    def _together(self) -> Any:
+    def together(self) -> Any:
         """Index of donors for all signals that move together."""
         acceleration = None
-        if self._acceleration:
-            gravity = self._vectors.mean(axis=1)
-            acceleration = Acceleration(_directions(gravity), _movement(self._vectors), gravity, gravity)
-        return _index(self._query(self._described, acceleration))
+        if self.acceleration:
+            gravity = self.vectors.mean(axis=1)
+            acceleration = Acceleration(directions(gravity), movement(self.vectors), gravity, gravity)
+        return _index(self.query(self._described, acceleration))
 
     @cached_property
-    def _alone(self) -> dict[int, tuple[Any, np.ndarray]]:
+    def alone(self) -> dict[int, tuple[Any, np.ndarray]]:
         """For each signal with donors of its own their index, and what a query is divided by."""
         weights = np.array([LEVEL_WEIGHT, *[1.0] * (len(DESCRIPTORS) - 1)])
         as_worn = self._described[: len(self.starts)]  # the other way round these signals are the same
         scales = {signal: (as_worn[:, signal].std(axis=0) + 1e-6) / weights for signal in self._of_their_own}
         return {signal: (_index(as_worn[:, signal] / scale), scale) for signal, scale in scales.items()}
 
-    def _query(self, descriptors: np.ndarray, acceleration: Acceleration | None) -> np.ndarray:
+    def query(self, descriptors: np.ndarray, acceleration: Acceleration | None) -> np.ndarray:
         """What donors are compared by: descriptors of all signals but acceleration, and its movement and direction."""
-        others = [number for number in range(len(self.signals)) if number not in self._acceleration]
+        others = [number for number in range(len(self.signals)) if number not in self.acceleration]
         numbers = descriptors[:, others].reshape(len(descriptors), -1)
         if acceleration is None:
             return numbers / self._unit
@@ -232,7 +282,7 @@ class Donors:
         self, donors: np.ndarray, signal: int, wanted: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """For each donor one of another person, if there is one, near what is wanted of a signal (n, n_descriptors)."""
-        index, scale = self._alone[signal]
+        index, scale = self.alone[signal]
         near = index.kneighbors(wanted / scale, min(LOOKED_AT, len(self.starts)), return_distance=False)
         own = self.people[donors % len(self.starts)][:, None]
         others_first = np.argsort(self.people[near] == own, axis=1, kind="stable")
@@ -240,8 +290,8 @@ class Donors:
 
     def _acceleration_of(self, wanted: np.ndarray, rng: np.random.Generator) -> Acceleration:
         """The acceleration that is wanted, by that public person's range under which gravity is nearest to 1 g."""
-        low, high = (ends[:, self._acceleration] for ends in self._ranges)
-        level, spread = wanted[:, self._acceleration, 0], np.exp(wanted[:, self._acceleration, 1])
+        low, high = (ends[:, self.acceleration] for ends in self.ranges)
+        level, spread = wanted[:, self.acceleration, 0], np.exp(wanted[:, self.acceleration, 1])
         candidates = rng.integers(len(low), size=(len(wanted), WEARERS))
         gravity = low[candidates] + level[:, None] * (high - low)[candidates]
         best = np.abs(np.linalg.norm(gravity, axis=2) - 1).argmin(axis=1)
@@ -249,13 +299,13 @@ class Donors:
         wearer = candidates[rows, best]
         width = (high - low)[wearer]
         movement = np.log(np.linalg.norm(spread * width, axis=1) + LEAST_MOVEMENT)
-        return Acceleration(_directions(gravity[rows, best]), movement, low[wearer], width)
+        return Acceleration(directions(gravity[rows, best]), movement, low[wearer], width)
 
     def _turned(self, donors: np.ndarray, acceleration: Acceleration) -> np.ndarray:
         """The donors' acceleration, scaled about its mean and turned as wanted, (n, window_seconds, 3), g."""
-        vectors = self._vectors[donors]
+        vectors = self.vectors[donors]
         mean = vectors.mean(axis=1, keepdims=True)
-        gain = np.exp(np.clip(acceleration.movement - _movement(vectors), -MOST_GAIN, MOST_GAIN))
+        gain = np.exp(np.clip(acceleration.movement - movement(vectors), -MOST_GAIN, MOST_GAIN))
         scaled = mean + (vectors - mean) * gain[:, None, None]
         return np.einsum("nij,ntj->nti", rotations(scaled.mean(axis=1), acceleration.direction), scaled)
 
@@ -265,8 +315,8 @@ def rotations(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
     By Rodrigues' formula the smallest one; it divides by 1 + cosine, so beyond a right angle half a turn comes first.
     """
-    start, end = _directions(start), _directions(end)
-    across = _directions(np.cross(start, np.where(np.abs(start[:, :1]) < 0.8, [[1.0, 0, 0]], [[0, 1.0, 0]])))
+    start, end = directions(start), directions(end)
+    across = directions(np.cross(start, np.where(np.abs(start[:, :1]) < 0.8, [[1.0, 0, 0]], [[0, 1.0, 0]])))
     beyond = (start * end).sum(axis=1) < 0
     first = np.where(beyond[:, None, None], 2 * across[:, :, None] * across[:, None] - np.eye(3), np.eye(3))
     start = np.where(beyond[:, None], -start, start)
@@ -281,11 +331,11 @@ def _one_of(candidates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return candidates[np.arange(len(candidates)), rng.integers(candidates.shape[1], size=len(candidates))]
 
 
-def _directions(vectors: np.ndarray) -> np.ndarray:
+def directions(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-3)
 
 
-def _movement(vectors: np.ndarray) -> np.ndarray:
+def movement(vectors: np.ndarray) -> np.ndarray:
     """Logarithm of how far acceleration (n, seconds, 3) strays from its mean, g."""
     return np.log(np.sqrt(vectors.var(axis=1).sum(axis=1)) + LEAST_MOVEMENT)
 

@@ -1,4 +1,4 @@
-"""Synthetic against real, in numbers; all on windows scaled to [0, 1].
+"""Synthetic against real, in numbers: windows scaled to [0, 1], and whole people in physical units.
 
 Nothing here asks where a window came from: real people can stand in the place of the synthetic set, as a reference.
 """
@@ -11,13 +11,15 @@ from scipy.signal import periodogram
 from scipy.stats import ks_2samp
 
 from wearsynth.two_sample import two_sample_tests
-from wearsynth.windows import Windows
+from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows
 
 CLASSES = {0: "baseline and amusement", 1: "stress"}
 LAGS = 30  # s, half a window: further out too few pairs of seconds are left
 POWER_FLOOR = 1e-7  # 1/Hz; spread over all frequencies, a standard deviation of 0.0002; real windows stay far above it
 CONSTANT = 1e-10  # variance below which a window holds nothing but rounding
 CROSS_LAGS = 10  # s, of cross-correlations, either way
+DRIFT_MINUTES = 5  # after which minutes are still compared
+LEAST_SPREAD = 1e-6  # between people, in a signal's units
 FLAT_SECONDS = 5  # that do not change are a flat stretch
 
 Distance = Callable[[Windows, Windows], float]
@@ -55,6 +57,61 @@ def compare(real: Windows, synthetic: Windows, seed: int) -> dict:
         "c2st_auroc": tests["simple features"],
         "c2st_worst": max(tests.values()),
     }
+
+
+def people_levels(table: pd.DataFrame) -> pd.DataFrame:
+    """Each person's level of each signal by class: medians in physical units.
+
+    Args:
+        table: 1 Hz table, as `recordings.read_table` makes it.
+
+    Returns:
+        One row a label and person (index `label`, `subject`), one column a signal.
+    """
+    signals = [name for name in EXTENDED if name in table]
+    return table[table["label"].notna()].groupby(["label", "subject"])[signals].median()
+
+
+def compare_people(real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, float]:
+    """Compares people of two 1 Hz tables, in physical units; strengths as logarithms.
+
+    Returns:
+        `level_difference`: between means over people of their levels, in standard deviations between real people;
+        `dispersion_ratio`: standard deviation between people, over that between real ones (geometric mean);
+        `drift_difference`: between correlations of a minute's mean with those of the next DRIFT_MINUTES within a
+        condition. Each a mean over signals, and over classes where there are two.
+    """
+    ours, theirs = (_log_strengths(people_levels(table)).groupby("label") for table in (real, synthetic))
+    spread = np.maximum(ours.std(), LEAST_SPREAD)
+    drifts = (minute_correlations(table) for table in (real, synthetic))
+    return {
+        "level_difference": float(((theirs.mean() - ours.mean()).abs() / spread).to_numpy().mean()),
+        "dispersion_ratio": float(np.exp(np.log(np.maximum(theirs.std(), LEAST_SPREAD) / spread).to_numpy().mean())),
+        "drift_difference": float(np.abs(np.subtract(*drifts)).mean()),
+    }
+
+
+def minute_correlations(table: pd.DataFrame) -> np.ndarray:
+    """Correlations of minutes' means with those of later minutes, each person and condition freed of their own mean.
+
+    Returns:
+        (DRIFT_MINUTES, n_signals), after 1 minute, 2 minutes ...
+    """
+    labelled = table[table["label"].notna()]
+    changes = (labelled[["subject", "condition"]] != labelled[["subject", "condition"]].shift()).any(axis=1)
+    stretch = (changes | labelled["time"].diff().ne(1)).cumsum()
+    minute = labelled.groupby(stretch).cumcount() // 60
+    signals = [name for name in EXTENDED if name in table]
+    means = _log_strengths(labelled[signals]).groupby([stretch.to_numpy(), minute.to_numpy()]).mean()
+    means -= means.groupby(level=0).transform("mean")
+    variance = (means**2).mean().to_numpy() + CONSTANT
+    later = (means.groupby(level=0).shift(-lag) for lag in range(1, 1 + DRIFT_MINUTES))
+    return np.stack([(means * each).mean().to_numpy() / variance for each in later])
+
+
+def _log_strengths(table: pd.DataFrame) -> pd.DataFrame:
+    logged = [name for name in LOG_SIGNALS if name in table]
+    return table.assign(**{name: np.log(np.maximum(table[name], PUBLIC_RANGES[name][0])) for name in logged})
 
 
 def ks_statistics(real: Windows, synthetic: Windows) -> pd.DataFrame:

@@ -44,6 +44,7 @@ CONDITION_COLOURS = {"baseline": "#029E73", "stress": "#CC78BC", "amusement": "#
 PROTOCOL_STYLES = {
     "trtr": {"color": RECORDED, "marker": "o", "linestyle": "-"},
     "tstr": {"color": SYNTHETIC, "marker": "D", "linestyle": "--"},
+    "tstr_people": {"color": "#117733", "marker": "P", "linestyle": (0, (3, 1, 1, 1))},
     "augmented": {"color": "#4D4D4D", "marker": "s", "linestyle": ":"},
     "trts": {"color": "#56B4E9", "marker": "^", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
     "tstr_leaky": {"color": "#A50026", "marker": "v", "linestyle": "-.", "markerfacecolor": "none"},
@@ -88,6 +89,27 @@ def conditions(table: pd.DataFrame, kind: str) -> Figure:
         ax.set_yticks([])
     axes.flat[-1].set(xlabel="time (min)", xlim=(0, table["time"].max() / 60))
     _legend(figure, [Patch(color=colour, alpha=0.35, label=name) for name, colour in CONDITION_COLOURS.items()])
+    return figure
+
+
+def people_levels(real: pd.DataFrame, synthetic: pd.DataFrame, kind: str) -> Figure:
+    """Each person's level of each signal by class, in physical units; both are 1 Hz tables."""
+    levels = {kind: fidelity.people_levels(real), "synthetic": fidelity.people_levels(synthetic)}
+    signals = list(levels[kind].columns)
+    figure, axes = _figure("Levels of people", kind, math.ceil(len(signals) / 5), min(5, len(signals)), 4.4)
+    for ax, signal in zip(axes.flat, signals):
+        for offset, (table, colour) in enumerate(zip(levels.values(), (RECORDED, SYNTHETIC))):
+            for label in SHORT_CLASSES:
+                values = np.sort(table.loc[label, signal].to_numpy())
+                place = label + 0.35 * offset - 0.175
+                ax.plot(place + np.linspace(-0.1, 0.1, len(values)), values, "o", color=colour, markersize=3)
+                ax.hlines(np.median(values), place - 0.14, place + 0.14, color=colour, linewidth=1.5)
+        ax.set(title=f"{signal} ({SIGNAL_UNITS[signal]})", xticks=[0, 1], xticklabels=SHORT_CLASSES.values())
+        if signal in LOG_SIGNALS:
+            ax.set_yscale("log")
+    for ax in axes.flat[len(signals) :]:
+        ax.set_axis_off()
+    _legend(figure, [Patch(color=colour, label=whose) for whose, colour in zip(levels, (RECORDED, SYNTHETIC))])
     return figure
 
 

@@ -21,12 +21,26 @@ from wearsynth.privacy import Promise, read_epsilons
 from wearsynth.protocols import choose_protocols
 from wearsynth.public import find_cohort
 from wearsynth.runs import RunFolder
+from wearsynth.sessions import read_schedule
 
 ROOT = PACKAGE.parent
 NOTEBOOKS = tuple(ROOT / f"{name}.ipynb" for name in RunFolder.NOTEBOOKS)
-AT_LEAST = {"simulated_people": 3, "synthetic_windows": 10, "detector_epochs": 1, "detector_seeds": 1, "seed": 0}
+AT_LEAST = {
+    "simulated_people": 3,
+    "synthetic_windows": 10,
+    "people": 3,
+    "detector_epochs": 1,
+    "detector_seeds": 1,
+    "seed": 0,
+}
 # Beyond these a mistyped number would fill memory or a disk, or would not end; others take up to MOST.
-AT_MOST = {"simulated_people": 1000, "window_seconds": 3600, "hop_seconds": 3600, "detector_seeds": 1000}
+AT_MOST = {
+    "simulated_people": 1000,
+    "people": 10_000,
+    "window_seconds": 3600,
+    "hop_seconds": 3600,
+    "detector_seeds": 1000,
+}
 MOST = 10**9
 TYPES = {
     "bool": (bool, "true or false"),
@@ -139,6 +153,7 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
         (promise, lambda *values: Promise(**dict(zip(promise, values)))),
         (("generator",), check_kind),
         (("prior",), find_cohort),
+        (("schedule",), read_schedule),
         (("protocols",), choose_protocols),
         (("signals", "scaling", "window_seconds", "hop_seconds"), windows.check),
         (("detectors",), choose_detectors),

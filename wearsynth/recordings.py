@@ -240,19 +240,21 @@ def shown(value: Any) -> str:
 
 
 def find_recordings(folder: str | Path) -> list[Path]:
-    """Finds the recordings in a folder of WESAD's layout.
+    """Finds the recordings in a folder of WESAD's layout, or a 1 Hz table.
 
     Args:
-        folder: holds S2/S2.pkl, S3/S3.pkl and so on.
+        folder: holds S2/S2.pkl, S3/S3.pkl and so on; or a CSV file such as `save_table` writes.
 
     Returns:
-        Paths of the pickles, sorted by subject number (S2 before S10).
+        Paths of the pickles, sorted by subject number (S2 before S10), or that of the table.
 
     Raises:
         RecordingError: there is no such folder, or no recording in it; a recording is no file, or there are two of one
             number.
     """
     folder = Path(folder)
+    if _is_table(folder):
+        return [folder]
     if not folder.is_dir():
         raise RecordingError(f"{folder}: no such folder; {LAYOUT}")
     names = re.compile(r"S([0-9]{1,9})/S\1\.pkl")
@@ -266,6 +268,17 @@ def find_recordings(folder: str | Path) -> list[Path]:
         if numbers[_number(path.stem)] > 1:  # one person under two names would be trained on and tested on
             raise RecordingError(f"{path}: there are two recordings of number {_number(path.stem)}; leave one out")
     return sorted(paths, key=lambda path: _number(path.stem))
+
+
+def find_people(folder: str | Path) -> list[str]:
+    """Names the people whose recordings are in a folder, or in a 1 Hz table; raises RecordingError as these do."""
+    if _is_table(Path(folder)):
+        return list(load_table(folder)["subject"].unique())
+    return [path.stem for path in find_recordings(folder)]
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix == ".csv" and path.is_file()
 
 
 def _number(name: str) -> int:
@@ -593,7 +606,7 @@ def heart_rate(bvp: np.ndarray) -> np.ndarray:
 
 
 def read_table(folder: str | Path, progress: bool = True) -> Reading:
-    """Reads every recording in a folder, one at a time.
+    """Reads every recording in a folder, one at a time, or a table that holds them.
 
     >>> import tempfile
     >>> from wearsynth.simulation import write_cohort
@@ -604,7 +617,7 @@ def read_table(folder: str | Path, progress: bool = True) -> Reading:
     (['subject', 'time', 'BVP', 'EDA'], True)
 
     Args:
-        folder: a folder in WESAD's layout.
+        folder: as of `find_recordings`.
         progress: whether to show progress on standard error, when reading takes long.
 
     Returns:
@@ -613,39 +626,62 @@ def read_table(folder: str | Path, progress: bool = True) -> Reading:
     Raises:
         RecordingError: there is no recording, one of them is refused, lacks a class, or is another's once more.
     """
+    if _is_table(Path(folder)):
+        return _reading(load_table(folder), Path(folder))
     tables, rows = [], {}
     silent = {} if progress else {"disable": True}  # no False, which would overrule the environment's TQDM_DISABLE
     for path in tqdm(find_recordings(folder), desc="recordings", unit="person", delay=2, **silent):
         recording = read_recording(path)
         try:
-            tables.append(_with_both_classes(one_hertz(recording), recording))
+            tables.append(_with_both_classes(one_hertz(recording), np.unique(recording.label)))
         except RecordingError as error:
             raise RecordingError(f"{path}: {error}") from None
-        rows[recording.subject] = _quality(tables[-1], recording)
+        repaired = {f"{name}, s": round(seconds, 1) for name, seconds in recording.repaired.items()}
+        rows[recording.subject] = _minutes(tables[-1]) | repaired | {"digest": recording.digest}
         twin = next((name for name, row in rows.items() if row["digest"] == recording.digest), None)
         if twin != recording.subject:
             raise RecordingError(f"{path}: is the recording of {twin} once more; leave one out")
     return Reading(pd.concat(tables, ignore_index=True), pd.DataFrame(rows).T.rename_axis("subject"))
 
 
-def _with_both_classes(table: pd.DataFrame, recording: Recording) -> pd.DataFrame:
+def _reading(table: pd.DataFrame, path: Path) -> Reading:
+    """Checks a table that was handed in, and describes it; raises RecordingError."""
+    rows = {}
+    for name, person in table.groupby("subject", sort=False):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name):  # files are called by it
+            raise RecordingError(f"{path}: person {shown(name)}: expected up to 40 letters, digits, - and _ for a name")
+        if not np.diff(person["time"]).min(initial=1) > 0 or np.diff(person.index).max(initial=1) > 1:
+            raise RecordingError(
+                f"{path}: {name}: expected one row a second in order of time; sort it, and drop repeats"
+            )
+        try:
+            _with_both_classes(person, person["condition"].unique())
+        except RecordingError as error:
+            raise RecordingError(f"{path}: {name}: {error}") from None
+        digest = hashlib.sha256(np.ascontiguousarray(person[list(SIGNALS)], float)).hexdigest()[:32]
+        twin = next((other for other, row in rows.items() if row["digest"] == digest), None)
+        if twin:
+            raise RecordingError(f"{path}: {name}: is {twin} once more; leave one out")
+        rows[name] = _minutes(person) | {"digest": digest}
+    return Reading(table, pd.DataFrame(rows).T.rename_axis("subject"))
+
+
+def _with_both_classes(table: pd.DataFrame, known: np.ndarray) -> pd.DataFrame:
     """The table; raises RecordingError for one without a window's length of stress, or of something else."""
     for label, what in ((1, "stress"), (0, "baseline or amusement")):
         longest = _runs(table["label"].eq(label).fillna(False).to_numpy(bool), SHORTEST_SECONDS)
         if not longest.any():
-            found = ", ".join(str(code) for code in np.unique(recording.label))
+            found = ", ".join(str(code) for code in known)
             raise RecordingError(
                 f"has no {SHORTEST_SECONDS} s of {what} in a row that can be used; its label holds {found}: {RELABEL}"
             )
     return table
 
 
-def _quality(table: pd.DataFrame, recording: Recording) -> dict[str, Any]:
-    """A person's row of `Reading.quality`."""
+def _minutes(table: pd.DataFrame) -> dict[str, Any]:
+    """How long a person was in each condition, min."""
     minutes = table["condition"].value_counts().div(60).round(1)
-    conditions = {f"{name}, min": float(minutes.get(name, 0.0)) for name in CONDITIONS.values()}
-    repaired = {f"{name}, s": round(seconds, 1) for name, seconds in recording.repaired.items()}
-    return conditions | repaired | {"digest": recording.digest}
+    return {f"{name}, min": float(minutes.get(name, 0.0)) for name in CONDITIONS.values()}
 
 
 def save_table(table: pd.DataFrame, path: str | Path) -> None:
@@ -681,5 +717,7 @@ def load_table(path: str | Path) -> pd.DataFrame:
             raise ValueError("a condition or a label is none that there is")
     except (OSError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         reason = shown(" ".join(str(error).split()))
-        raise RecordingError(f"{path}: cannot be read as a 1 Hz table ({reason}); run 01-Data.ipynb") from None
+        raise RecordingError(
+            f"{path}: cannot be read as a 1 Hz table ({reason}); expected one as 01-Data writes it"
+        ) from None
     return table

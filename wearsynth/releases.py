@@ -52,9 +52,10 @@ class Moments:
 
     @property
     def factors(self) -> np.ndarray:
-        """Matrices (2, size, size) that turn independent standard normal numbers into ones of these covariances."""
+        """Symmetric matrices (2, size, size) that turn independent standard normal numbers into ones of these
+        covariances: a number means much the same in both classes."""
         variances, directions = np.linalg.eigh(self.covariances)
-        return directions * np.sqrt(np.maximum(variances, 0))[:, None]
+        return directions * np.sqrt(np.maximum(variances, 0))[:, None] @ directions.swapaxes(1, 2)
 
     def __call__(self, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Standard normal noise (n, size), labels (n,) -> coordinates (n, size)."""

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from wearsynth.codecs import DescriptorCodec, make_prior
 from wearsynth.files import fingerprint, replacing, source_of, write_json
 from wearsynth.ledger import Ledger, ledger_path
@@ -43,15 +45,17 @@ class RunFolder:
     FIGURES = {
         "01-Data": ("conditions", "recording"),
         "02-Model": ("class_levels", "spent", "training"),
-        "03-Generator": ("synthetic_windows",),
-        "04-Evaluation": ("example_windows", "distributions", "correlations", "spectra", "embeddings", "attacks"),
+        "03-Generator": ("synthetic_person", "synthetic_windows"),
+        "04-Evaluation": (
+            *("example_windows", "people_levels", "distributions", "correlations", "spectra", "embeddings", "attacks"),
+        ),
         "05-Stress_Detection": ("scores_by_subject", "confusion", "roc", "hardest_subjects", "utility_privacy"),
     }
     SECTIONS = {  # of metrics.json
         "01-Data": ("run",),
         "02-Model": ("windows", "model", "privacy"),
         "03-Generator": ("synthetic",),
-        "04-Evaluation": ("fidelity", "yardstick", "attacks"),
+        "04-Evaluation": ("fidelity", "yardstick", "nearness", "people", "attacks"),
         "05-Stress_Detection": ("detection",),
     }
 
@@ -64,6 +68,7 @@ class RunFolder:
         self.prior_file = self.path / "data" / "windows" / "prior.npz"
         self.generators = self.path / "data" / "generators"
         self.synthetic = self.path / "data" / "syn" / "cgan"
+        self.shared_table = self.synthetic / "synthetic_1hz.csv"
         self.detectors = self.path / "data" / "detectors"
         self.predictions = self.detectors / "predictions.csv"
         self.detector_cache = self.detectors / "cache"
@@ -76,7 +81,7 @@ class RunFolder:
         self._written = {
             "01-Data": ((self.table.parent, self.table.name), (self.training_windows.parent, "*.npz")),
             "02-Model": (),
-            "03-Generator": ((self.synthetic, "*.npz"), (self.synthetic, "synthetic_1hz.csv")),
+            "03-Generator": ((self.synthetic, "*.npz"), (self.synthetic, "synthetic_1hz.*")),
             "04-Evaluation": (),
             "05-Stress_Detection": ((self.detectors, self.predictions.name),),
         }
@@ -143,6 +148,18 @@ class RunFolder:
         """The windows drawn from the generator `name`: EVERYONE, or a held-out person."""
         return Windows.load(self.synthetic_file(name), self.synthetic_origin)
 
+    def people_file(self, name: str) -> Path:
+        """Where the windows cut from its synthetic people are."""
+        return self.synthetic / f"people-{name}.npz"
+
+    def people_windows(self, name: str) -> Windows:
+        """The windows cut from synthetic people of the generator `name`: EVERYONE, or a held-out person."""
+        return Windows.load(self.people_file(name), self.synthetic_origin)
+
+    def cut(self, table: pd.DataFrame) -> Windows:
+        """Cuts windows from a table of synthetic people as those for training were cut from that of real ones."""
+        return make_windows(table, *self._of("02-Model", "windows", "settings"))
+
     def windows(self) -> tuple[Windows, Windows]:
         """Windows for training, and those for tests, which do not overlap: as 02-Model has prepared them."""
         origin = self._windows_origin()
@@ -169,7 +186,7 @@ class RunFolder:
             raise StaleFileError(f"{self.table}: is not the table that 01-Data wrote here; run 01-Data again")
         settings, cohort = (signals, scaling, window_seconds, hop_seconds), find_cohort(prior)
         key = fingerprint(self.table, *settings, stress_share, cohort.key, source_of("codecs"))
-        self.record("windows", {"key": key})
+        self.record("windows", {"key": key, "settings": settings})
         origin = self._windows_origin()
         files = (self.training_windows, self.test_windows, self.prior_file)
         if not all(has_origin(path, origin) for path in files):

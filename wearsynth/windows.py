@@ -175,20 +175,6 @@ def unscale(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
     return np.where(logged, np.exp(np.where(logged, physical, 0)), physical)
 
 
-def to_table(windows: Windows) -> pd.DataFrame:
-    """Lays windows out as rows, in physical units.
-
-    Returns:
-        `window`, `time` (s, from the window's start), the signals in their units, `label`.
-    """
-    n_windows, seconds, _ = windows.values.shape
-    table = pd.DataFrame(
-        {"window": np.repeat(np.arange(n_windows), seconds), "time": np.tile(np.arange(seconds), n_windows)}
-    )
-    table[list(windows.signals)] = unscale(windows.values, windows.signals).reshape(-1, len(windows.signals))
-    return table.assign(label=np.repeat(windows.labels, seconds))
-
-
 def most_windows_per_second(window_seconds: int, hop_seconds: int) -> int:
     """Returns how many windows can share one second of signal."""
     return -(-window_seconds // hop_seconds)

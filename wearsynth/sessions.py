@@ -1,0 +1,355 @@
+"""Synthetic people: whole sessions second by second, in physical units, from what a generator knows of single minutes.
+
+How minutes follow one another is public people's: the noise that a generator is given for a session are the minutes of
+one of them, as coordinates in which the prior is standard normal (a moving block bootstrap, Künsch 1989, doi
+10.1214/aos/1176347265). What the generator asks for is then made of stretches of public people's sessions, as long as
+they fit; each is moved as a whole, by one shift, one gain and one turn, so that it keeps its own course. All of this is
+public, and reads nothing but the prior and what a generator has learned.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from wearsynth.codecs import DescriptorCodec, moments_of
+from wearsynth.donors import FLAT, MOST_GAIN, Acceleration, directions, movement, rotations
+from wearsynth.recordings import CONDITIONS, STRESS_LABEL
+from wearsynth.releases import Moments
+from wearsynth.windows import LOG_SIGNALS
+
+BETWEEN = CONDITIONS[0]  # from one condition to the next: without a label
+CANDIDATES = 12  # nearest donors of a minute, among which the course through a session is looked for
+SEAM = 8.0  # what going over to another stretch costs, where a donor's distance has a unit a descriptor
+SAME_PERSON = 16.0  # what a donor costs who is the same person as that of the signals that move together
+CENTRED = ("BVP",)  # signals that the wristband centres on 0: they have a gain, and no shift
+SLOW = ("TEMP", "EDA")  # signals that do not jump
+CHANGE = 300  # s from one condition to the next
+BEYOND = 0.1  # of a person's own range, to either side, within which a synthetic person stays
+FADE = 5  # s before and after a seam, in which one stretch fades into the next
+LEAST_EDA = 0.05  # uS, of worn electrodes: people whose own lowest value is below have lost contact for a moment
+
+
+def read_schedule(text: str) -> dict[str, int]:
+    """Reads a session's conditions and their lengths.
+
+    >>> read_schedule("baseline 20, stress 10, amusement 6.5")
+    {'baseline': 1200, 'stress': 600, 'amusement': 390}
+
+    Args:
+        text: conditions and minutes, separated by commas, in order: some of baseline, stress and amusement.
+
+    Returns:
+        Condition -> seconds.
+
+    Raises:
+        ValueError: something else.
+    """
+    schedule = {}
+    for part in text.split(","):
+        condition, _, minutes = part.strip().rpartition(" ")
+        try:
+            seconds = round(60 * float(minutes))
+        except (ValueError, OverflowError):
+            seconds = 0
+        if condition not in STRESS_LABEL or condition in schedule or not 60 <= seconds <= 24 * 3600:
+            raise ValueError(
+                f"schedule={text!r}: {part.strip()!r}: expected a condition, one of {', '.join(STRESS_LABEL)}, each "
+                "once, and its minutes, from 1 to 1440, as in 'baseline 20, stress 10, amusement 6.5'"
+            )
+        schedule[condition] = seconds
+    if {STRESS_LABEL[condition] for condition in schedule} != {0, 1}:
+        raise ValueError(f"schedule={text!r}: expected stress, and a condition without it")
+    return schedule
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one person's session is to be, minute by minute and second by second.
+
+    Args:
+        labels: (n_minutes,), 1 stress, 0 not; between two conditions that of the first.
+        between: (n_minutes,), whether a minute lies between two conditions.
+        table: one row a second: `time`, `condition`, `label`.
+        seconds: (n_rows,), which second of the minutes a row is.
+    """
+
+    labels: np.ndarray
+    between: np.ndarray
+    table: pd.DataFrame
+    seconds: np.ndarray
+
+    @classmethod
+    def of(cls, schedule: dict[str, int], person: int, window_seconds: int) -> "Session":
+        """One person's session; every second person has all conditions but the first in the opposite order.
+
+        Args:
+            schedule: condition -> seconds.
+            person: number of the person.
+            window_seconds: length of a minute, s.
+        """
+        first, *others = schedule
+        order = [first, *(others[::-1] if person % 2 else others)]
+        labels, between, rows, seconds = [], [], [], []
+        for condition in order:
+            label, length = STRESS_LABEL[condition], schedule[condition]
+            for name, n_seconds in ((condition, length), (BETWEEN, CHANGE)):
+                n_minutes = -(-n_seconds // window_seconds)
+                seconds.append(len(labels) * window_seconds + np.arange(n_seconds))
+                labels += [label] * n_minutes
+                between += [name == BETWEEN] * n_minutes
+                rows.append((name, pd.NA if name == BETWEEN else label, n_seconds))
+        conditions, own, lengths = zip(*rows[:-1])  # nothing follows on the last condition
+        n_minutes = len(labels) - n_minutes
+        table = pd.DataFrame(
+            {"condition": np.repeat(conditions, lengths), "label": pd.array(own, "Int64").repeat(lengths)}
+        )
+        table.insert(0, "time", np.arange(len(table)))
+        return cls(np.array(labels[:n_minutes]), np.array(between[:n_minutes]), table, np.concatenate(seconds[:-1]))
+
+    def level_of(self, wanted: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """What has to be added to a signal's seconds for its level to be right over each condition.
+
+        Args:
+            wanted: (n_minutes,), levels.
+            values: (n_minutes * window_seconds,), the signal.
+
+        Returns:
+            (n_minutes * window_seconds,): the same within a condition, and going over from one to the next.
+        """
+        length = len(values) // len(wanted)
+        change = np.flatnonzero(np.diff(self.between, prepend=True, append=True))
+        minutes, knots, shifts = np.arange(len(values)) // length, [], []
+        for begin, end in change.reshape(-1, 2):
+            inside = (minutes >= begin) & (minutes < end)
+            knots += [begin * length, end * length - 1]
+            shifts += 2 * [wanted[begin:end].mean() - values[inside].mean()]
+        return np.interp(np.arange(len(values)), knots, shifts)
+
+    def across(self, coordinates: np.ndarray) -> np.ndarray:
+        """The same coordinates (n_minutes, size), but between two conditions on the way from one to the other."""
+        minutes, known = np.arange(len(coordinates)), np.flatnonzero(~self.between)
+        return np.stack([np.interp(minutes, known, column[known]) for column in coordinates.T], axis=1)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Makes sessions from a prior's public people.
+
+    Args:
+        codec: the prior.
+    """
+
+    codec: DescriptorCodec
+
+    def noise(self, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Draws a session's noise: minutes of one public person, chosen at random.
+
+        Args:
+            labels: (n_minutes,) of 0 and 1.
+            rng: chooses the person, and where in their session to begin.
+
+        Returns:
+            (n_minutes, size), standard normal in the prior; and the person's number.
+        """
+        donors = self.codec.donors
+        person = int(rng.choice(np.unique(donors.people)))
+        begins, chosen = np.flatnonzero(np.diff(labels, prepend=-1)), []
+        for begin, end in zip(begins, [*begins[1:], len(labels)]):
+            of_label = donors.labels == labels[begin]
+            own = np.flatnonzero(of_label & (donors.people == person))
+            own = own if len(own) else np.flatnonzero(of_label)
+            while len(chosen) < end:
+                # From a stretch that lasts, if there is one; where it ends before, another one begins.
+                lasting = self._lasting[own]
+                minute = rng.choice(own[lasting >= min(end - len(chosen), lasting.max())])
+                while minute >= 0 and len(chosen) < end:
+                    chosen.append(minute)
+                    minute = self._next[minute]
+        return self._noise[chosen], person
+
+    def decode(self, coordinates: np.ndarray, session: Session, person: int) -> np.ndarray:
+        """Makes a session of consecutive minutes.
+
+        Args:
+            coordinates: (n_minutes, size), as a generator gives them.
+            session: what it is to be.
+            person: number of the public person within whose range it is to lie.
+
+        Returns:
+            (n_minutes * window_seconds, n_signals), in physical units.
+        """
+        donors, wanted = self.codec.donors, self.codec.descriptors(session.across(coordinates))
+        low, high, acceleration = donors.worn_by(person, wanted)
+        for signal, name in enumerate(donors.signals):
+            if name == "EDA":
+                low[signal] = max(low[signal], LEAST_EDA)
+            if name in CENTRED:
+                wanted[:, signal, 0] = -low[signal] / (high - low)[signal]
+        together = self._path(donors.query(wanted, acceleration), donors.together, SEAM)
+        paths = {
+            signal: self._path(wanted[:, signal] / unit, index, SEAM / 2, others_than=together)
+            for signal, (index, unit) in donors.alone.items()
+        }
+        seconds = np.zeros((len(wanted) * donors.window_seconds, len(donors.signals)))
+        for signal in range(len(donors.signals)):
+            if signal not in donors.acceleration:
+                scaled = self._signal(paths.get(signal, together), signal, wanted[:, signal], session)
+                seconds[:, signal] = low[signal] + (high - low)[signal] * scaled
+        if acceleration:
+            for piece in self._pieces(together):
+                seconds[piece.seconds, donors.acceleration] += piece.weight[:, None] * self._turned(piece, acceleration)
+        return _physical(seconds, donors.signals)
+
+    @cached_property
+    def _noise(self) -> np.ndarray:
+        """The minutes as worn, as coordinates that are standard normal in each class."""
+        donors = self.codec.donors
+        coordinates = self.codec.encode(donors.scaled[: len(donors.starts)])
+        moments = Moments(*moments_of(coordinates, donors.labels))
+        whitening = np.linalg.pinv(moments.factors, rcond=1e-3, hermitian=True)
+        return np.einsum("nij,nj->ni", whitening[donors.labels], coordinates - moments.means[donors.labels])
+
+    @cached_property
+    def _next(self) -> np.ndarray:
+        """For each donor the one that begins where it ends, or -1: as worn, and the other way round."""
+        donors, n_starts = self.codec.donors, len(self.codec.donors.starts)
+        hop = max(1, np.diff(donors.starts, append=np.inf).min())
+        following = np.arange(n_starts) + max(1, round(donors.window_seconds / hop))
+        inside = np.minimum(following, n_starts - 1)
+        goes_on = (following < n_starts) & (donors.stretches[inside] == donors.stretches)
+        return np.concatenate([np.where(goes_on, following + turn * n_starts, -1) for turn in range(donors.turns)])
+
+    @cached_property
+    def _lasting(self) -> np.ndarray:
+        """For each minute as worn how many follow without a gap, itself included."""
+        lasting = np.ones(len(self.codec.donors.starts), int)
+        for minute in range(len(lasting) - 1, -1, -1):
+            if self._next[minute] >= 0:
+                lasting[minute] += lasting[self._next[minute]]
+        return lasting
+
+    def _path(self, query: np.ndarray, index: Any, seam: float, others_than: np.ndarray | None = None) -> np.ndarray:
+        """Donors for consecutive minutes: near what is wanted, and with few seams (Viterbi's algorithm).
+
+        Args:
+            query: (n_minutes, n_numbers), what donors are compared by.
+            index: of the donors.
+            seam: what going over to another stretch costs.
+            others_than: (n_minutes,), donors whose people are to be avoided.
+        """
+        people, following = self.codec.donors.people, self._next[: index.n_samples_fit_]
+        near = index.kneighbors(query, min(CANDIDATES, index.n_samples_fit_), return_distance=False)
+        options, steps, costs = [], [], np.zeros(0)
+        for minute, wanted in enumerate(query):
+            # The nearest, and those with which a stretch goes on.
+            own = np.unique(np.concatenate([near[minute], *(following[each] for each in options[-1:])]))
+            own = own[own >= 0]
+            distance = np.linalg.norm(index._fit_X[own] - wanted, axis=1)
+            if others_than is not None:
+                distance += SAME_PERSON * (people[own] == people[others_than[minute] % len(people)])
+            if minute:
+                through = costs[:, None] + seam * (following[options[-1]][:, None] != own)
+                steps.append(through.argmin(axis=0))
+                distance += through.min(axis=0)
+            options.append(own)
+            costs = distance
+        best = int(costs.argmin())
+        path = [options[-1][best]]
+        for own, step in zip(options[-2::-1], steps[::-1]):
+            best = step[best]
+            path.append(own[best])
+        return np.array(path[::-1])
+
+    def _pieces(self, path: np.ndarray) -> Iterator["_Piece"]:
+        """The stretches that a path is made of; each fades into the next."""
+        donors = self.codec.donors
+        length, n_minutes = donors.window_seconds, len(path)
+        seams = 1 + np.flatnonzero(self._next[path[:-1]] != path[1:])
+        for begin, end in zip([0, *seams], [*seams, n_minutes]):
+            first, last = max(0, begin * length - FADE), min(n_minutes * length, end * length + FADE)
+            seconds = np.arange(first, last)
+            fading_in = (seconds + 0.5 - begin * length + FADE) / (2 * FADE) if begin else np.ones(len(seconds))
+            fading_out = (end * length + FADE - seconds - 0.5) / (2 * FADE) if end < n_minutes else 1
+            weight = np.clip(np.minimum(fading_in, fading_out), 0, 1)
+            own = donors.around(path[begin], first - begin * length, last - begin * length)
+            yield _Piece(slice(begin, end), slice(first, last), weight, path[begin:end], own)
+
+    def _signal(self, path: np.ndarray, signal: int, wanted: np.ndarray, session: Session) -> np.ndarray:
+        """One signal of a session (n_seconds,), on the scale from 0 to 1: each piece has one shift and one gain.
+
+        What changes slowly goes on where the piece before has ended; its level is right over each condition.
+        """
+        slow, ends_at = self.codec.donors.signals[signal] in SLOW, 0.0
+        values = np.zeros(len(path) * self.codec.donors.window_seconds)
+        for piece in self._pieces(path):
+            moved = self._with_gain(piece, signal, wanted[piece.minutes, 1])
+            moved += ends_at - moved[: 2 * FADE].mean() if slow else wanted[piece.minutes, 0].mean()
+            ends_at = moved[-2 * FADE :].mean()
+            values[piece.seconds] += piece.weight * moved
+        if slow:
+            values += session.level_of(wanted[:, 0], values)
+        return _drawn_in(values)
+
+    def _with_gain(self, piece: "_Piece", signal: int, spread: np.ndarray) -> np.ndarray:
+        """A piece of one signal about its mean, with the gain that brings its spread to what is wanted."""
+        donors = self.codec.donors
+        known = donors.scaled[piece.donors, :, signal]
+        deviation = np.log(np.maximum(known.std(axis=1), FLAT))
+        gain = np.exp((spread - deviation).mean()) if known.std() > FLAT else 1.0
+        return gain * (donors.scale(piece.donors[0], piece.own)[:, signal] - known.mean())
+
+    def _turned(self, piece: "_Piece", acceleration: Acceleration) -> np.ndarray:
+        """A piece of acceleration, g: scaled about its mean, and turned as a whole."""
+        donors = self.codec.donors
+        known = donors.vectors[piece.donors]
+        mean = known.mean(axis=(0, 1))
+        gain = acceleration.movement[piece.minutes] - movement(known)
+        gain = np.exp(np.clip(gain.mean(), -MOST_GAIN, MOST_GAIN))
+        direction = acceleration.direction[piece.minutes].mean(axis=0)
+        turn = rotations(mean[None], direction[None])[0]
+        own = piece.own[:, donors.acceleration]
+        moved = (mean + gain * (own - mean)) @ turn.T
+        # Gravity stays 1 g, whatever the posture: the gain is of the movement alone.
+        length = 1 + gain * (np.linalg.norm(own, axis=1, keepdims=True) - 1)
+        return directions(moved) * length
+
+
+class _Piece(NamedTuple):
+    """A stretch of a public person's session within a path.
+
+    Args:
+        minutes: which of the path's.
+        seconds: which of the session's: the same and some more, where it fades in and out.
+        weight: (n_seconds,), how much it counts there.
+        donors: (n_minutes,), its donors.
+        own: (n_seconds, n_signals), as recorded, in the units of `Donors.seconds`.
+    """
+
+    minutes: slice
+    seconds: slice
+    weight: np.ndarray
+    donors: np.ndarray
+    own: np.ndarray
+
+
+def _drawn_in(values: np.ndarray) -> np.ndarray:
+    """Draws in, about its mean, what strays too far beyond a person's own range."""
+    mean = np.clip(values.mean(), 0, 1)
+    difference = values - values.mean()
+    room = min((1 + BEYOND - mean) / max(difference.max(), 1e-9), (BEYOND + mean) / max(-difference.min(), 1e-9))
+    return mean + min(1, room) * difference
+
+
+def _physical(seconds: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
+    """Takes strengths back from their logarithm, and keeps skin conductance above 0."""
+    for number, name in enumerate(signals):
+        if name in LOG_SIGNALS:
+            seconds[:, number] = np.exp(seconds[:, number])
+        if name == "EDA":
+            above = (seconds[:, number] - LEAST_EDA) / LEAST_EDA
+            seconds[:, number] = LEAST_EDA * (1 + np.logaddexp(0, 4 * above) / 4)  # bends, and has no corner
+    return seconds
