@@ -26,8 +26,8 @@ OUTSIDE_GUARANTEE = (
     "digests of the recordings (SHA-256) stand in metrics.json, in notebook 1 and in the ledger: they confirm who "
     "guesses a whole recording",
     "the tables, scores and figures that the notebooks and report.html show of the recordings are made without noise",
-    "one generator is covered, the one of everybody, and its windows; each that leaves somebody out is one more use of "
-    "the others' data, and so is every other run on the same recordings",
+    "one generator is covered, the one of everybody, and what it draws; each that leaves somebody out is one more use "
+    "of the others' data, and so is every other run on the same recordings",
     "Gaussian noise is drawn in floating point (Mironov 2012): the guarantee is that of the real-valued mechanism",
 )
 SUBJECT_RANGE_OUTSIDE = (
