@@ -178,15 +178,18 @@ def expect_whole(out: Path) -> None:
         if not path.name.startswith("."):
             with open(path, encoding="utf-8", newline="") as file:
                 assert len({len(row) for row in csv.reader(file)}) == 1, f"{path}: a line is cut"
-    for path in out.rglob("data/syn/cgan/synthetic_1hz.txt"):
-        promise = RunFolder(path.parents[3]).source
-        assert path.read_text(encoding="utf-8") == f"{promise}\n", f"{path}: of another promise"
+    for path in out.rglob("data/syn/cgan/synthetic_1hz.csv"):
+        said = path.with_suffix(".txt").read_text(encoding="utf-8")
+        assert said == f"{RunFolder(path.parents[3]).source}\n", f"{path}: of another promise"
 
 
 def results(run: Path) -> tuple:
     """What a run has found: its numbers, and the bytes of generators and windows."""
     folder = RunFolder(run)
-    files = [*sorted(folder.generators.glob("*.npz")), *sorted(folder.synthetic.iterdir())]
+    files = [
+        *sorted(folder.generators.glob("*.npz")),
+        *sorted(path for path in folder.synthetic.rglob("*") if path.is_file()),
+    ]
     metrics = folder.metrics
     return {name: metrics[name] for name in COMPARED}, {file.name: file.read_bytes() for file in files}
 

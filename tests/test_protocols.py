@@ -26,6 +26,7 @@ from wearsynth.protocols import (
 )
 from wearsynth.releases import choose_query
 from wearsynth.scores import score_table
+from wearsynth.sessions import draw_people
 from wearsynth.simulation import simulate_table
 from wearsynth.windows import SCALINGS, SIGNAL_SETS, concatenate, make_windows
 
@@ -374,7 +375,7 @@ def everything_trained(table, trainings, cache):
         ("generator", "tstr"): [*blind.network.get_weights(), blind.moments.means, blind.moments.covariances],
         ("generator", "tstr_leaky"): [*shared.network.get_weights(), shared.moments.means, shared.moments.covariances],
     }
-    session = blind.people(3, {"baseline": 120, "stress": 60}, seed=1)
+    session = draw_people(blind, 3, {"baseline": 120, "stress": 60}, seed=1)
     people = {PERSON: make_windows(session, "published", "subject", window_seconds=12, hop_seconds=12)}
     folds = Folds(windows, test, {PERSON: blind.sample(60, seed=1)}, shared.sample(60, seed=1), people=people)
     for protocol in TRAINED_APART:

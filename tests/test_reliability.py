@@ -58,6 +58,7 @@ def test_a_table_of_another_promise_is_found(tmp_path):
     (run / "metrics.json").write_text(json.dumps({"run": {"recordings": recordings}, "model": model}))
     for promise in (model["promise"], "with no privacy guarantee"):
         sentence = Origin("03-Generator", "real", "0", "key", promise).sentence
+        (run / "data/syn/cgan/synthetic_1hz.csv").write_text("EDA\n1\n")
         (run / "data/syn/cgan/synthetic_1hz.txt").write_text(f"{sentence}; prior: none\n")
         if promise == model["promise"]:
             kills.expect_whole(tmp_path)

@@ -15,11 +15,14 @@ sys.skip_tf_privacy_import = True
 
 __version__ = "0.1.0"
 
-# The main act, `fit(windows, promise).sample(n)`, and what it takes; imported when asked for, as TensorFlow takes long.
+# The main act, `draw_people(fit(windows, promise), n, schedule)`, and what it takes; imported when asked for, as
+# TensorFlow takes long.
 MAIN = {
     "Promise": "privacy",
+    "draw_people": "sessions",
     "fit": "generators",
     "make_windows": "windows",
+    "read_schedule": "sessions",
     "read_table": "recordings",
     "simulate_table": "simulation",
 }

@@ -87,7 +87,9 @@ class DescriptorCodec:
             window_seconds: see there.
             stress_share: share of stress in the study's protocol; public.
         """
-        donors = Donors.from_table(table, signals, scaling, window_seconds, max(1, window_seconds // HOPS))
+        longest = max(1, window_seconds // HOPS)
+        hop = next(hop for hop in range(longest, 0, -1) if window_seconds % hop == 0)  # so that minutes go on
+        donors = Donors.from_table(table, signals, scaling, window_seconds, hop)
         return cls.from_donors(donors, stress_share)
 
     @classmethod

@@ -225,7 +225,7 @@ class Donors:
         signs[self.acceleration[:2]] = -1
         return signs
 
-    @property
+    @cached_property
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """Ranges of everybody, each way round."""
         if self.turns == 1:

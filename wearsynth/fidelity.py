@@ -79,7 +79,7 @@ def compare_people(real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, flo
         `level_difference`: between means over people of their levels, in standard deviations between real people;
         `dispersion_ratio`: standard deviation between people, over that between real ones (geometric mean);
         `drift_difference`: between correlations of a minute's mean with those of the next DRIFT_MINUTES within a
-        condition. Each a mean over signals, and over classes where there are two.
+        condition. Each is averaged over signals, the first two also over classes.
     """
     ours, theirs = (_log_strengths(people_levels(table)).groupby("label") for table in (real, synthetic))
     spread = np.maximum(ours.std(), LEAST_SPREAD)
@@ -102,7 +102,8 @@ def minute_correlations(table: pd.DataFrame) -> np.ndarray:
     stretch = (changes | labelled["time"].diff().ne(1)).cumsum()
     minute = labelled.groupby(stretch).cumcount() // 60
     signals = [name for name in EXTENDED if name in table]
-    means = _log_strengths(labelled[signals]).groupby([stretch.to_numpy(), minute.to_numpy()]).mean()
+    minutes = _log_strengths(labelled[signals]).groupby([stretch.to_numpy(), minute.to_numpy()])
+    means = minutes.mean()[(minutes.size() == 60).to_numpy()]
     means -= means.groupby(level=0).transform("mean")
     variance = (means**2).mean().to_numpy() + CONSTANT
     later = (means.groupby(level=0).shift(-lag) for lag in range(1, 1 + DRIFT_MINUTES))

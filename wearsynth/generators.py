@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from wearsynth.codecs import Codec, CopulaCodec, DescriptorCodec, LevelCodec, SecondCodec, make_prior
 from wearsynth.ledger import Ledger
@@ -21,8 +20,7 @@ from wearsynth.privacy import Promise, check_delta
 from wearsynth.provenance import Origin, load_arrays, save_arrays
 from wearsynth.public import find_cohort
 from wearsynth.releases import Moments, Query, choose_query, release
-from wearsynth.sessions import Session, Sessions
-from wearsynth.windows import EXTENDED, Windows, unscale
+from wearsynth.windows import EXTENDED, Windows
 
 # Signal-to-noise ratio of the discriminator's steps, below which it learns nothing of use; and, of one that sees how
 # coordinates go together, below which a small one does better.
@@ -101,40 +99,11 @@ class Generator:
         rng = np.random.default_rng(seed)
         labels = rng.permutation(np.arange(n_windows) < round(n_windows * self.codec.stress_share)).astype(int)
         noise = rng.standard_normal((n_windows, self.codec.size))
-        values = self.codec.decode(self._coordinates(noise, labels), rng)
+        values = self.codec.decode(self.coordinates(noise, labels), rng)
         return Windows(values, labels, np.full(n_windows, "synthetic"), self.codec.signals)
 
-    def people(self, n_people: int, schedule: dict[str, int], seed: int = 0) -> pd.DataFrame:
-        """Draws synthetic people: each a session, second by second, in physical units.
-
-        Args:
-            n_people: how many.
-            schedule: the study's conditions and their lengths, as `sessions.read_schedule` gives them.
-            seed: of everything random.
-
-        Returns:
-            A table such as `recordings.read_table` makes of real people: `subject` ('syn01' ...), `time` (s), the
-            signals in their units, `condition`, `label`; between conditions, 'transient' and no label.
-        """
-        tables, sessions = [], Sessions(self.codec) if isinstance(self.codec, DescriptorCodec) else None
-        for number, child in enumerate(np.random.SeedSequence(seed).spawn(n_people)):
-            rng = np.random.default_rng(child)
-            session = Session.of(schedule, number, self.codec.window_seconds)
-            if sessions:
-                noise, person = sessions.noise(session.labels, rng)
-                seconds = sessions.decode(self._coordinates(noise, session.labels), session, person)
-            else:
-                noise = rng.standard_normal((len(session.labels), self.codec.size))
-                values = self.codec.decode(self._coordinates(noise, session.labels), rng)
-                seconds = unscale(values.reshape(-1, len(self.codec.signals)), self.codec.signals)
-            table = session.table.copy()
-            table.insert(0, "subject", f"syn{number + 1:0{max(2, len(str(n_people)))}d}")
-            for place, (signal, values) in enumerate(zip(self.codec.signals, seconds[session.seconds].T)):
-                table.insert(2 + place, signal, values)
-            tables.append(table)
-        return pd.concat(tables, ignore_index=True)
-
-    def _coordinates(self, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def coordinates(self, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Standard normal noise (n, size), labels (n,) -> coordinates of windows (n, size)."""
         coordinates = self.moments(noise, labels)
         if self.network is not None:
             coordinates += self.network([noise.astype(np.float32), labels[:, None].astype(np.float32)]).numpy()

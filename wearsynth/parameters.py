@@ -20,6 +20,7 @@ from wearsynth.generators import check_kind
 from wearsynth.privacy import Promise, read_epsilons
 from wearsynth.protocols import choose_protocols
 from wearsynth.public import find_cohort
+from wearsynth.recordings import STRESS_LABEL
 from wearsynth.runs import RunFolder
 from wearsynth.sessions import read_schedule
 
@@ -36,7 +37,7 @@ AT_LEAST = {
 # Beyond these a mistyped number would fill memory or a disk, or would not end; others take up to MOST.
 AT_MOST = {
     "simulated_people": 1000,
-    "people": 10_000,
+    "people": 2000,
     "window_seconds": 3600,
     "hop_seconds": 3600,
     "detector_seeds": 1000,
@@ -153,7 +154,7 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
         (promise, lambda *values: Promise(**dict(zip(promise, values)))),
         (("generator",), check_kind),
         (("prior",), find_cohort),
-        (("schedule",), read_schedule),
+        (("schedule", "window_seconds"), _check_schedule),
         (("protocols",), choose_protocols),
         (("signals", "scaling", "window_seconds", "hop_seconds"), windows.check),
         (("detectors",), choose_detectors),
@@ -164,6 +165,15 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
             for name, least in AT_LEAST.items()
         ),
     ]
+
+
+def _check_schedule(schedule: str, window_seconds: int) -> None:
+    lengths = read_schedule(schedule)
+    for label in (0, 1):
+        longest = max(seconds for condition, seconds in lengths.items() if STRESS_LABEL[condition] == label)
+        if longest < window_seconds:
+            what = "stress" if label else "baseline or amusement"
+            raise ValueError(f"schedule={schedule!r}: expected {what} to last a window, {window_seconds} s, at least")
 
 
 def _check_share(value: float) -> None:

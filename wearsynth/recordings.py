@@ -53,6 +53,7 @@ LONGEST_SHOWN = 60  # characters of a value in a message
 
 LAYOUT = "expected WESAD's layout, a folder for each person: S2/S2.pkl, S3/S3.pkl, ..."
 NO_PULSE = "BVP holds no pulse: expected heartbeats, sampled at 64 Hz; leave the recording out"
+TAKEN = ("everyone", "all", "synthetic")  # names that stand for something else
 RELABEL = (
     "give labels as WESAD does (1 baseline, 2 stress, 3 amusement, 4 meditation, 0 else), or leave the recording out"
 )
@@ -256,7 +257,7 @@ def find_recordings(folder: str | Path) -> list[Path]:
     if _is_table(folder):
         return [folder]
     if not folder.is_dir():
-        raise RecordingError(f"{folder}: no such folder; {LAYOUT}")
+        raise RecordingError(f"{folder}: no such folder, and no 1 Hz table (.csv); {LAYOUT}")
     names = re.compile(r"S([0-9]{1,9})/S\1\.pkl")
     paths = [path for path in folder.glob("*/*.pkl") if names.fullmatch("/".join(path.parts[-2:]))]
     if not paths:
@@ -278,7 +279,7 @@ def find_people(folder: str | Path) -> list[str]:
 
 
 def _is_table(path: Path) -> bool:
-    return path.suffix == ".csv" and path.is_file()
+    return ".csv" in path.name.lower() and path.is_file()
 
 
 def _number(name: str) -> int:
@@ -648,8 +649,11 @@ def _reading(table: pd.DataFrame, path: Path) -> Reading:
     """Checks a table that was handed in, and describes it; raises RecordingError."""
     rows = {}
     for name, person in table.groupby("subject", sort=False):
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name):  # files are called by it
-            raise RecordingError(f"{path}: person {shown(name)}: expected up to 40 letters, digits, - and _ for a name")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name) or name in TAKEN:  # files are called by it
+            raise RecordingError(
+                f"{path}: person {shown(name)}: expected up to 40 letters, digits, - and _ for a name, and none of "
+                f"{', '.join(TAKEN)}"
+            )
         if not np.diff(person["time"]).min(initial=1) > 0 or np.diff(person.index).max(initial=1) > 1:
             raise RecordingError(
                 f"{path}: {name}: expected one row a second in order of time; sort it, and drop repeats"
@@ -658,12 +662,25 @@ def _reading(table: pd.DataFrame, path: Path) -> Reading:
             _with_both_classes(person, person["condition"].unique())
         except RecordingError as error:
             raise RecordingError(f"{path}: {name}: {error}") from None
+        _check_units(person, f"{path}: {name}")
         digest = hashlib.sha256(np.ascontiguousarray(person[list(SIGNALS)], float)).hexdigest()[:32]
         twin = next((other for other, row in rows.items() if row["digest"] == digest), None)
         if twin:
             raise RecordingError(f"{path}: {name}: is {twin} once more; leave one out")
         rows[name] = _minutes(person) | {"digest": digest}
     return Reading(table, pd.DataFrame(rows).T.rename_axis("subject"))
+
+
+def _check_units(person: pd.DataFrame, whose: str) -> None:
+    """Refuses other units, and labels that are not the conditions'; raises RecordingError."""
+    length = float(np.median(np.linalg.norm(person[["ACC_x", "ACC_y", "ACC_z"]], axis=1)))
+    if not 0.5 < length < 1.5:
+        raise RecordingError(f"{whose}: acceleration has a median length of {length:.3g}: expected about 1, in g")
+    if not 15 < person["TEMP"].median() < 45:
+        raise RecordingError(f"{whose}: TEMP has a median of {person['TEMP'].median():.3g}: expected degrees C")
+    known = person["condition"].map(STRESS_LABEL).astype("Int64")
+    if (person["label"].notna() & (person["label"] != known).fillna(True)).any():
+        raise RecordingError(f"{whose}: a label is not its condition's: expected 1 for stress, 0 for the others")
 
 
 def _with_both_classes(table: pd.DataFrame, known: np.ndarray) -> pd.DataFrame:
@@ -696,11 +713,12 @@ def save_table(table: pd.DataFrame, path: str | Path) -> None:
         table.to_csv(draft, index=False, float_format="%.8g")
 
 
-def load_table(path: str | Path) -> pd.DataFrame:
+def load_table(path: str | Path, signals: tuple[str, ...] = SIGNALS) -> pd.DataFrame:
     """Reads back what `save_table` wrote.
 
     Args:
         path: the CSV file.
+        signals: which of its signals.
 
     Returns:
         The table, with the column types of `one_hertz`.
@@ -708,10 +726,10 @@ def load_table(path: str | Path) -> pd.DataFrame:
     Raises:
         RecordingError: the file is missing or does not hold such a table.
     """
-    types = {"subject": str, "time": "int64", **dict.fromkeys(SIGNALS, float), "condition": str, "label": "Int64"}
+    types = {"subject": str, "time": "int64", **dict.fromkeys(signals, float), "condition": str, "label": "Int64"}
     try:
         table = pd.read_csv(path, usecols=list(types), dtype=types, encoding="utf-8")[list(types)]
-        if not len(table) or not np.isfinite(table[list(SIGNALS)].to_numpy()).all() or table["subject"].isna().any():
+        if not len(table) or not np.isfinite(table[list(signals)].to_numpy()).all() or table["subject"].isna().any():
             raise ValueError("it is empty, or values are missing or infinite")
         if not table["condition"].isin(CONDITIONS.values()).all() or not table["label"].dropna().isin((0, 1)).all():
             raise ValueError("a condition or a label is none that there is")

@@ -81,7 +81,7 @@ class RunFolder:
         self._written = {
             "01-Data": ((self.table.parent, self.table.name), (self.training_windows.parent, "*.npz")),
             "02-Model": (),
-            "03-Generator": ((self.synthetic, "*.npz"), (self.synthetic, "synthetic_1hz.*")),
+            "03-Generator": (*((self.synthetic, pattern) for pattern in ("*.npz", "people/*.npz", "synthetic_1hz.*")),),
             "04-Evaluation": (),
             "05-Stress_Detection": ((self.detectors, self.predictions.name),),
         }
@@ -126,7 +126,7 @@ class RunFolder:
 
     @property
     def source(self) -> str:
-        """What the table to be shared says in itself: what it was learned from, under which promise, and the prior."""
+        """What is said beside the table to be shared: what it was learned from, under which promise, and the prior."""
         return f"{self.synthetic_origin.sentence}; prior: {self._of('02-Model', 'model', 'prior')}"
 
     @property
@@ -150,7 +150,7 @@ class RunFolder:
 
     def people_file(self, name: str) -> Path:
         """Where the windows cut from its synthetic people are."""
-        return self.synthetic / f"people-{name}.npz"
+        return self.synthetic / "people" / f"{name}.npz"
 
     def people_windows(self, name: str) -> Windows:
         """The windows cut from synthetic people of the generator `name`: EVERYONE, or a held-out person."""

@@ -1,10 +1,10 @@
 """Synthetic people: whole sessions second by second, in physical units, from what a generator knows of single minutes.
 
-How minutes follow one another is public people's: the noise that a generator is given for a session are the minutes of
-one of them, as coordinates in which the prior is standard normal (a moving block bootstrap, Künsch 1989, doi
-10.1214/aos/1176347265). What the generator asks for is then made of stretches of public people's sessions, as long as
-they fit; each is moved as a whole, by one shift, one gain and one turn, so that it keeps its own course. All of this is
-public, and reads nothing but the prior and what a generator has learned.
+How minutes (windows' lengths) follow one another is public people's: the noise that a generator is given for a session
+is made of the minutes of one of them in a row, as coordinates in which the prior is standard normal (a moving block
+bootstrap, Künsch 1989, doi 10.1214/aos/1176347265). What the generator asks for is then made of stretches of public
+people's sessions, as long as they fit; each is moved as a whole, by one shift, one gain and one turn, so that it keeps
+its own course. All of this is public, and reads nothing but the prior and what a generator has learned.
 """
 
 from collections.abc import Iterator
@@ -17,17 +17,20 @@ import pandas as pd
 
 from wearsynth.codecs import DescriptorCodec, moments_of
 from wearsynth.donors import FLAT, MOST_GAIN, Acceleration, directions, movement, rotations
+from wearsynth.generators import Generator
 from wearsynth.recordings import CONDITIONS, STRESS_LABEL
 from wearsynth.releases import Moments
-from wearsynth.windows import LOG_SIGNALS
+from wearsynth.windows import LOG_SIGNALS, unscale
 
 BETWEEN = CONDITIONS[0]  # from one condition to the next: without a label
+LOOKED_AT = 60  # nearest donors of a minute, of whom some may not give theirs
 CANDIDATES = 12  # nearest donors of a minute, among which the course through a session is looked for
 SEAM = 8.0  # what going over to another stretch costs, where a donor's distance has a unit a descriptor
 SAME_PERSON = 16.0  # what a donor costs who is the same person as that of the signals that move together
 CENTRED = ("BVP",)  # signals that the wristband centres on 0: they have a gain, and no shift
 SLOW = ("TEMP", "EDA")  # signals that do not jump
 CHANGE = 300  # s from one condition to the next
+MOST = 1.5  # of a signal's gain, as a logarithm
 BEYOND = 0.1  # of a person's own range, to either side, within which a synthetic person stays
 FADE = 5  # s before and after a seam, in which one stretch fades into the next
 LEAST_EDA = 0.05  # uS, of worn electrodes: people whose own lowest value is below have lost contact for a moment
@@ -68,19 +71,17 @@ def read_schedule(text: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Session:
-    """What one person's session is to be, minute by minute and second by second.
+    """What one person's session is to be, minute by minute and second by second; a minute is a window's length.
 
     Args:
         labels: (n_minutes,), 1 stress, 0 not; between two conditions that of the first.
         between: (n_minutes,), whether a minute lies between two conditions.
-        table: one row a second: `time`, `condition`, `label`.
-        seconds: (n_rows,), which second of the minutes a row is.
+        table: one row a second: `time`, `condition`, `label`; it may end within the last minute.
     """
 
     labels: np.ndarray
     between: np.ndarray
     table: pd.DataFrame
-    seconds: np.ndarray
 
     @classmethod
     def of(cls, schedule: dict[str, int], person: int, window_seconds: int) -> "Session":
@@ -93,22 +94,15 @@ class Session:
         """
         first, *others = schedule
         order = [first, *(others[::-1] if person % 2 else others)]
-        labels, between, rows, seconds = [], [], [], []
-        for condition in order:
-            label, length = STRESS_LABEL[condition], schedule[condition]
-            for name, n_seconds in ((condition, length), (BETWEEN, CHANGE)):
-                n_minutes = -(-n_seconds // window_seconds)
-                seconds.append(len(labels) * window_seconds + np.arange(n_seconds))
-                labels += [label] * n_minutes
-                between += [name == BETWEEN] * n_minutes
-                rows.append((name, pd.NA if name == BETWEEN else label, n_seconds))
-        conditions, own, lengths = zip(*rows[:-1])  # nothing follows on the last condition
-        n_minutes = len(labels) - n_minutes
-        table = pd.DataFrame(
-            {"condition": np.repeat(conditions, lengths), "label": pd.array(own, "Int64").repeat(lengths)}
-        )
-        table.insert(0, "time", np.arange(len(table)))
-        return cls(np.array(labels[:n_minutes]), np.array(between[:n_minutes]), table, np.concatenate(seconds[:-1]))
+        parts = [part for name in order for part in ((name, schedule[name], name), (BETWEEN, CHANGE, name))][:-1]
+        names, lengths, before = zip(*parts)
+        conditions, before = np.repeat(names, lengths), np.repeat(before, lengths)
+        known = pd.array([STRESS_LABEL.get(condition) for condition in conditions], "Int64")
+        table = pd.DataFrame({"time": np.arange(len(conditions)), "condition": conditions, "label": known})
+        middles = np.arange(window_seconds // 2, len(table) + window_seconds // 2, window_seconds)
+        middles = np.minimum(middles, len(table) - 1)
+        labels = np.array([STRESS_LABEL[condition] for condition in before])
+        return cls(labels[middles], (conditions == BETWEEN)[middles], table)
 
     def level_of(self, wanted: np.ndarray, values: np.ndarray) -> np.ndarray:
         """What has to be added to a signal's seconds for its level to be right over each condition.
@@ -145,18 +139,42 @@ class Sessions:
 
     codec: DescriptorCodec
 
-    def noise(self, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """Draws a session's noise: minutes of one public person, chosen at random.
+    @cached_property
+    def people(self) -> np.ndarray:
+        """Numbers of the public people."""
+        return np.unique(self.codec.donors.people)
+
+    def draw(self, generator: Generator, session: Session, number: int, seed: int) -> np.ndarray:
+        """Draws the seconds of one person, of stretches that two thirds of the public people give: so people differ.
+
+        Args:
+            generator: says what each minute is to be like.
+            session: what the person's session is to be.
+            number: of the person; each public person has their turn before one comes again.
+            seed: of everything random.
+
+        Returns:
+            As `decode`.
+        """
+        rng, n_public = np.random.default_rng([seed, number, 0]), len(self.people)
+        turn, place = divmod(number, n_public)
+        person = np.random.default_rng([seed, turn, 1]).permutation(self.people)[place]
+        givers = rng.choice(self.people, -(-2 * n_public // 3), replace=False)
+        noise = self.noise(session.labels, person, rng)
+        return self.decode(generator.coordinates(noise, session.labels), session, person, givers)
+
+    def noise(self, labels: np.ndarray, person: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws a session's noise: minutes of a public person in a row.
 
         Args:
             labels: (n_minutes,) of 0 and 1.
-            rng: chooses the person, and where in their session to begin.
+            person: number of the person.
+            rng: chooses where in their session to begin.
 
         Returns:
-            (n_minutes, size), standard normal in the prior; and the person's number.
+            (n_minutes, size), standard normal in the prior.
         """
         donors = self.codec.donors
-        person = int(rng.choice(np.unique(donors.people)))
         begins, chosen = np.flatnonzero(np.diff(labels, prepend=-1)), []
         for begin, end in zip(begins, [*begins[1:], len(labels)]):
             of_label = donors.labels == labels[begin]
@@ -165,44 +183,49 @@ class Sessions:
             while len(chosen) < end:
                 # From a stretch that lasts, if there is one; where it ends before, another one begins.
                 lasting = self._lasting[own]
-                minute = rng.choice(own[lasting >= min(end - len(chosen), lasting.max())])
+                minute = rng.choice(own[lasting >= min(end - len(chosen), lasting.max() // 2)])
                 while minute >= 0 and len(chosen) < end:
                     chosen.append(minute)
                     minute = self._next[minute]
-        return self._noise[chosen], person
+        return self._noise[chosen]
 
-    def decode(self, coordinates: np.ndarray, session: Session, person: int) -> np.ndarray:
+    def decode(
+        self, coordinates: np.ndarray, session: Session, person: int, givers: np.ndarray | None = None
+    ) -> np.ndarray:
         """Makes a session of consecutive minutes.
 
         Args:
             coordinates: (n_minutes, size), as a generator gives them.
             session: what it is to be.
             person: number of the public person within whose range it is to lie.
+            givers: numbers of the public people whose stretches it may be made of; by default all.
 
         Returns:
-            (n_minutes * window_seconds, n_signals), in physical units.
+            (n_seconds, n_signals), in physical units.
         """
         donors, wanted = self.codec.donors, self.codec.descriptors(session.across(coordinates))
+        gives = np.isin(donors.people, self.people if givers is None else givers)
         low, high, acceleration = donors.worn_by(person, wanted)
-        for signal, name in enumerate(donors.signals):
-            if name == "EDA":
-                low[signal] = max(low[signal], LEAST_EDA)
-            if name in CENTRED:
-                wanted[:, signal, 0] = -low[signal] / (high - low)[signal]
-        together = self._path(donors.query(wanted, acceleration), donors.together, SEAM)
+        if "EDA" in donors.signals:
+            signal = donors.signals.index("EDA")
+            low[signal] = min(max(low[signal], LEAST_EDA), high[signal])
+        width = np.where(high > low, high - low, 1)
+        for signal in (donors.signals.index(name) for name in CENTRED if name in donors.signals):
+            wanted[:, signal, 0] = -low[signal] / width[signal]
+        together = self._path(donors.query(wanted, acceleration), donors.together, SEAM, gives)
         paths = {
-            signal: self._path(wanted[:, signal] / unit, index, SEAM / 2, others_than=together)
+            signal: self._path(wanted[:, signal] / unit, index, SEAM / 2, gives, others_than=together)
             for signal, (index, unit) in donors.alone.items()
         }
         seconds = np.zeros((len(wanted) * donors.window_seconds, len(donors.signals)))
         for signal in range(len(donors.signals)):
             if signal not in donors.acceleration:
                 scaled = self._signal(paths.get(signal, together), signal, wanted[:, signal], session)
-                seconds[:, signal] = low[signal] + (high - low)[signal] * scaled
+                seconds[:, signal] = low[signal] + width[signal] * scaled
         if acceleration:
             for piece in self._pieces(together):
                 seconds[piece.seconds, donors.acceleration] += piece.weight[:, None] * self._turned(piece, acceleration)
-        return _physical(seconds, donors.signals)
+        return _physical(seconds[: len(session.table)], donors.signals)
 
     @cached_property
     def _noise(self) -> np.ndarray:
@@ -232,21 +255,26 @@ class Sessions:
                 lasting[minute] += lasting[self._next[minute]]
         return lasting
 
-    def _path(self, query: np.ndarray, index: Any, seam: float, others_than: np.ndarray | None = None) -> np.ndarray:
+    def _path(
+        self, query: np.ndarray, index: Any, seam: float, gives: np.ndarray, others_than: np.ndarray | None = None
+    ) -> np.ndarray:
         """Donors for consecutive minutes: near what is wanted, and with few seams (Viterbi's algorithm).
 
         Args:
             query: (n_minutes, n_numbers), what donors are compared by.
             index: of the donors.
             seam: what going over to another stretch costs.
+            gives: (n_starts,), which minutes may be taken.
             others_than: (n_minutes,), donors whose people are to be avoided.
         """
         people, following = self.codec.donors.people, self._next[: index.n_samples_fit_]
-        near = index.kneighbors(query, min(CANDIDATES, index.n_samples_fit_), return_distance=False)
+        near = index.kneighbors(query, min(LOOKED_AT, index.n_samples_fit_), return_distance=False)
         options, steps, costs = [], [], np.zeros(0)
         for minute, wanted in enumerate(query):
             # The nearest, and those with which a stretch goes on.
-            own = np.unique(np.concatenate([near[minute], *(following[each] for each in options[-1:])]))
+            given = near[minute][gives[near[minute] % len(gives)]][:CANDIDATES]
+            given = given if len(given) else near[minute][:1]
+            own = np.unique(np.concatenate([given, *(following[each] for each in options[-1:])]))
             own = own[own >= 0]
             distance = np.linalg.norm(index._fit_X[own] - wanted, axis=1)
             if others_than is not None:
@@ -299,7 +327,7 @@ class Sessions:
         donors = self.codec.donors
         known = donors.scaled[piece.donors, :, signal]
         deviation = np.log(np.maximum(known.std(axis=1), FLAT))
-        gain = np.exp((spread - deviation).mean()) if known.std() > FLAT else 1.0
+        gain = np.exp(np.clip((spread - deviation).mean(), -MOST, MOST)) if known.std() > FLAT else 1.0
         return gain * (donors.scale(piece.donors[0], piece.own)[:, signal] - known.mean())
 
     def _turned(self, piece: "_Piece", acceleration: Acceleration) -> np.ndarray:
@@ -316,6 +344,46 @@ class Sessions:
         # Gravity stays 1 g, whatever the posture: the gain is of the movement alone.
         length = 1 + gain * (np.linalg.norm(own, axis=1, keepdims=True) - 1)
         return directions(moved) * length
+
+
+def draw_people(generator: Generator, n_people: int, schedule: dict[str, int], seed: int = 0) -> pd.DataFrame:
+    """Draws synthetic people: each a session, second by second, in physical units.
+
+    >>> from wearsynth.codecs import LevelCodec
+    >>> codec = LevelCodec(("EDA", "HR"), 60)
+    >>> generator = Generator(codec, Moments(codec.means, codec.covariances))
+    >>> table = draw_people(generator, 2, read_schedule("baseline 3, stress 2"))
+    >>> table["condition"].value_counts(sort=False).to_dict()
+    {'baseline': 360, 'transient': 600, 'stress': 240}
+
+    Args:
+        generator: a trained one.
+        n_people: how many.
+        schedule: the study's conditions and their lengths, as `read_schedule` gives them.
+        seed: of everything random.
+
+    Returns:
+        A table such as `recordings.read_table` makes of real people: `subject` ('syn01' ...), `time` (s), the signals
+        in their units, `condition`, `label`; between conditions, 'transient' and no label.
+    """
+    codec, tables = generator.codec, []
+    sessions = Sessions(codec) if isinstance(codec, DescriptorCodec) else None
+    for number in range(n_people):
+        session = Session.of(schedule, number, codec.window_seconds)
+        draw = _loose_windows if sessions is None else sessions.draw
+        signals = pd.DataFrame(draw(generator, session, number, seed), columns=list(codec.signals))
+        table = pd.concat([session.table[["time"]], signals, session.table[["condition", "label"]]], axis=1)
+        table.insert(0, "subject", f"syn{number + 1:02d}")
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _loose_windows(generator: Generator, session: Session, number: int, seed: int) -> np.ndarray:
+    """Seconds of loose windows in a row, of a codec that knows no people."""
+    rng, signals = np.random.default_rng([seed, number]), generator.codec.signals
+    noise = rng.standard_normal((len(session.labels), generator.codec.size))
+    values = generator.codec.decode(generator.coordinates(noise, session.labels), rng)
+    return unscale(values.reshape(-1, len(signals))[: len(session.table)], signals)
 
 
 class _Piece(NamedTuple):
@@ -337,11 +405,9 @@ class _Piece(NamedTuple):
 
 
 def _drawn_in(values: np.ndarray) -> np.ndarray:
-    """Draws in, about its mean, what strays too far beyond a person's own range."""
-    mean = np.clip(values.mean(), 0, 1)
-    difference = values - values.mean()
-    room = min((1 + BEYOND - mean) / max(difference.max(), 1e-9), (BEYOND + mean) / max(-difference.min(), 1e-9))
-    return mean + min(1, room) * difference
+    """Bends what strays beyond a person's own range, so that it stays near."""
+    inside = np.clip(values, 0, 1)
+    return inside + BEYOND * np.tanh((values - inside) / BEYOND)
 
 
 def _physical(seconds: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:

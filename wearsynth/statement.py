@@ -18,7 +18,7 @@ OUTSIDE_GUARANTEE = (
     "resampling and heart rate reach over more of the recording, which only the epsilon for a subject covers",
     "the settings (steps, sampling, clipping, network, release) were chosen on simulated people, on the public cohort "
     "and on WESAD's S2-S6, and so were the prior variances, how far real people are expected to lie from the prior's; "
-    "how donors are chosen and moved was found on WESAD's 15 people",
+    "how donors are chosen and moved was found on WESAD's 15 people, and on S2-S6 how sessions are made of them",
     "the share of stress is the protocol's nominal one, or what the user says: whoever reads it off the recordings "
     "publishes that number",
     "whether a recording or a run is refused depends on the data: on missing values, dead signals, a person without a "
