@@ -459,7 +459,7 @@ def test_recordings_are_found_in_order_of_number(tmp_path):
 def test_folder_without_recordings_is_refused(tmp_path):
     with pytest.raises(RecordingError, match="no recording in it; expected WESAD's layout.*S2/S2.pkl"):
         find_recordings(tmp_path)
-    with pytest.raises(RecordingError, match="no such folder; expected WESAD's layout"):
+    with pytest.raises(RecordingError, match="no such folder, and no 1 Hz table .*; expected WESAD's layout"):
         find_recordings(tmp_path / "missing")
 
 
