@@ -131,8 +131,7 @@ class Donors:
         """The same on the scale from 0 to 1, each by the range of whose it is, float32."""
         low, high = self.ranges
         width = np.where(high > low, high - low, 1)
-        people = np.concatenate([self.people + turn * len(self.low) for turn in range(self.turns)])
-        scaled = (self.physical - low[people][:, None]) / width[people][:, None]
+        scaled = (self.physical - low[self._wearers][:, None]) / width[self._wearers][:, None]
         return np.clip(scaled, 0, 1).astype(np.float32)
 
     def move(self, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -160,7 +159,7 @@ class Donors:
 
     def scale(self, donor: int, seconds: np.ndarray) -> np.ndarray:
         """Brings seconds of a donor's person, in physical units, to the scale where that person's range is 0 to 1."""
-        low, high = (ends[self._person(donor)] for ends in self.ranges)
+        low, high = (ends[self._wearers[donor]] for ends in self.ranges)
         return (seconds - low) / np.where(high > low, high - low, 1)
 
     def around(self, donor: int, first: int, last: int) -> np.ndarray:
@@ -191,22 +190,18 @@ class Donors:
         axes = self.acceleration
         gravity = low[:, None, axes] + wanted[None, :, axes, 0] * (high - low)[:, None, axes]
         way = np.abs(np.linalg.norm(gravity, axis=2) - 1).mean(axis=1).argmin()
-        width = np.broadcast_to((high - low)[way, axes], gravity[way].shape)
-        strays = np.log(np.linalg.norm(np.exp(wanted[:, axes, 1]) * width, axis=1) + LEAST_MOVEMENT)
-        acceleration = Acceleration(
-            directions(gravity[way]), strays, np.broadcast_to(low[way, axes], width.shape), width
-        )
-        return low[way].copy(), high[way].copy(), acceleration
+        own = (np.broadcast_to(ends[way, axes], gravity[way].shape) for ends in (low, high - low))
+        return low[way].copy(), high[way].copy(), self._within(wanted, *own)
 
     @cached_property
     def stretches(self) -> np.ndarray:
         """For each minute as worn the number of the stretch without a gap in which it lies."""
         return np.cumsum(np.diff(self.starts, prepend=0) >= self.window_seconds)
 
-    def _person(self, donor: int) -> int:
-        """Whose a donor is; each person counts twice where there are two ways round."""
-        turn, number = divmod(donor, len(self.starts))
-        return self.people[number] + turn * len(self.low)
+    @cached_property
+    def _wearers(self) -> np.ndarray:
+        """Whose range each donor has, (len(self),): a person has one for each way round."""
+        return np.concatenate([self.people + turn * len(self.low) for turn in range(self.turns)])
 
     @property
     def acceleration(self) -> list[int]:
@@ -291,15 +286,17 @@ class Donors:
     def _acceleration_of(self, wanted: np.ndarray, rng: np.random.Generator) -> Acceleration:
         """The acceleration that is wanted, by that public person's range under which gravity is nearest to 1 g."""
         low, high = (ends[:, self.acceleration] for ends in self.ranges)
-        level, spread = wanted[:, self.acceleration, 0], np.exp(wanted[:, self.acceleration, 1])
         candidates = rng.integers(len(low), size=(len(wanted), WEARERS))
-        gravity = low[candidates] + level[:, None] * (high - low)[candidates]
+        gravity = low[candidates] + wanted[:, None, self.acceleration, 0] * (high - low)[candidates]
         best = np.abs(np.linalg.norm(gravity, axis=2) - 1).argmin(axis=1)
-        rows = np.arange(len(wanted))
-        wearer = candidates[rows, best]
-        width = (high - low)[wearer]
-        movement = np.log(np.linalg.norm(spread * width, axis=1) + LEAST_MOVEMENT)
-        return Acceleration(directions(gravity[rows, best]), movement, low[wearer], width)
+        wearer = candidates[np.arange(len(wanted)), best]
+        return self._within(wanted, low[wearer], (high - low)[wearer])
+
+    def _within(self, wanted: np.ndarray, low: np.ndarray, width: np.ndarray) -> Acceleration:
+        """The acceleration that is wanted, by the range of whoever wears the watch, (n, 3) each."""
+        level, spread = wanted[:, self.acceleration, 0], np.exp(wanted[:, self.acceleration, 1])
+        strays = np.log(np.linalg.norm(spread * width, axis=1) + LEAST_MOVEMENT)
+        return Acceleration(directions(low + level * width), strays, low, width)
 
     def _turned(self, donors: np.ndarray, acceleration: Acceleration) -> np.ndarray:
         """The donors' acceleration, scaled about its mean and turned as wanted, (n, window_seconds, 3), g."""
@@ -332,6 +329,7 @@ def _one_of(candidates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def directions(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (n, 3) of length 1."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-3)
 
 
