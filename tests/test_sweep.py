@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -265,8 +264,4 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
     files = {path.relative_to(real_sweep[1]) for folder in folders for path in folder.glob("*.npz")}
     assert len(files) == 12  # windows for training, tests and of the prior; three generators, their windows and people
     for file in files:
-        one, other = real_sweep[0] / "runs/seed=1" / file, real_sweep[1] / file
-        if "people" in file.parts:  # linear algebra, which rounds differently with another number of threads
-            np.testing.assert_allclose(*(np.load(path)["values"] for path in (one, other)), atol=1e-5)
-        else:
-            assert one.read_bytes() == other.read_bytes()
+        assert (real_sweep[0] / "runs/seed=1" / file).read_bytes() == (real_sweep[1] / file).read_bytes(), file

@@ -155,7 +155,8 @@ class Donors:
             vectors = self._turned(donors, acceleration)
             scaled = (vectors - acceleration.low[:, None]) / acceleration.width[:, None]
             moved[..., self.acceleration] = _drawn_in(scaled, together=True)
-        return moved.astype(np.float32)
+        # What is drawn in ends at 0 or 1, and not a rounding error beside, which differs from one process to the next.
+        return moved.round(7).astype(np.float32)
 
     def scale(self, donor: int, seconds: np.ndarray) -> np.ndarray:
         """Brings seconds of a donor's person, in physical units, to the scale where that person's range is 0 to 1."""
