@@ -40,7 +40,6 @@ PRESETS = {
     "smoke": {
         "simulated_people": 3,
         "steps": 20,
-        "synthetic_windows": 200,
         "people": 5,
         "detectors": "cnn,logistic_regression",
         "detector_epochs": 3,

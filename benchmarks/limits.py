@@ -26,6 +26,7 @@ from wearsynth.parallel import one_core_each
 from wearsynth.privacy import Promise
 from wearsynth.releases import Moments
 from wearsynth.scores import scores
+from wearsynth.sessions import draw_people
 from wearsynth.simulation import POPULATION, Phase, Population, simulate_table
 from wearsynth.windows import Windows, make_windows
 
@@ -34,7 +35,8 @@ N_POPULATIONS = 10
 SIZE = 1.5  # of their alteration
 COHORT = 5000  # seed of the first one's people
 N_PEOPLE, N_LEARNED_FROM = 24, 14  # the others are tested; 14 learn when one of WESAD's 15 is left out
-N_WINDOWS, EPOCHS = 1000, 40
+N_SYNTHETIC, EPOCHS = 15, 40
+SCHEDULE = {"baseline": 1200, "stress": 600, "amusement": 390}
 PROMISES = [
     *(Promise("window", epsilon, 1e-4) for epsilon in (10, 1, 0.1)),
     *(Promise("subject", epsilon, 1e-3) for epsilon in (10, 3, 1)),
@@ -56,7 +58,7 @@ LINES = {
 def main() -> None:
     """Measures, prints and writes limits.csv and limits.png."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # what is timed takes all cores; this takes one in each process
-    prior = make_prior("simulated", "extended", "subject", 60)
+    prior = make_prior("simulated", "extended", 60)
     arguments = ((number, prior) for number in range(N_POPULATIONS))
     tables = one_core_each(measure, arguments, N_POPULATIONS, "population")
     table = pd.DataFrame([row for rows in tables for row in rows])
@@ -76,32 +78,36 @@ def measure(number: int, prior: DescriptorCodec) -> list[dict]:
         A row a kind: `trained_on`, `unit` and `epsilon` of the promise, `noise` in clip norms over the number of units,
         and scores, means over people.
     """
-    real, test = population(number)
-    means, _ = moments_of(prior.encode(real.values), real.labels)
+    training, real, test = population(number)
+    means, _ = moments_of(prior.encode(training.values), training.labels)
     drawn = {
-        ("not private", "", math.inf, 0.0): fit(real, Promise(epsilon=math.inf), "released", prior),
+        ("not private", "", math.inf, 0.0): fit(training, Promise(epsilon=math.inf), "released", prior),
         ("means", "", math.inf, 0.0): Generator(prior, Moments(means, prior.covariances)),
         ("simulated", "", 0.0, math.inf): Generator(prior, Moments(prior.means, prior.covariances)),
     }
     for kind in GENERATORS:
         for promise in PROMISES:
-            n_units = real.n_units(promise.unit)
+            n_units = training.n_units(promise.unit)
             noise = plan(promise, kind, prior, n_units).promise.release_noise_multiplier / n_units
             # A seed protects nobody, and is repeated more easily.
-            drawn[kind, promise.unit, promise.epsilon, noise] = fit(real, promise, kind, prior, noise_seed=number)
+            drawn[kind, promise.unit, promise.epsilon, noise] = fit(training, promise, kind, prior, noise_seed=number)
     kinds = {("real", "", math.inf, 0.0): real}
-    kinds |= {key: generator.sample(N_WINDOWS, number) for key, generator in drawn.items()}
+    for key, generator in drawn.items():
+        people = draw_people(generator, N_SYNTHETIC, SCHEDULE, number)
+        kinds[key] = make_windows(people, "extended", "subject", 60, 30)
     names = ("trained_on", "unit", "epsilon", "noise")
     return [dict(zip(names, key)) | tested(windows, test, number) for key, windows in kinds.items()]
 
 
-def population(number: int) -> tuple[Windows, Windows]:
-    """Windows of the people who are learned from, and of those who are tested, of an altered population."""
+def population(number: int) -> tuple[Windows, Windows, Windows]:
+    """Windows of the people who are learned from, for generators and for detectors, and of those who are tested."""
     other = altered(POPULATION, SIZE, np.random.default_rng(number))
     table = simulate_table(N_PEOPLE, COHORT + number, other)
     learned_from = table["subject"].isin(table["subject"].unique()[:N_LEARNED_FROM])
-    real = make_windows(table[learned_from], "extended", "subject", 60, 30)
-    return real, make_windows(table[~learned_from], "extended", "subject", 60, 60)
+    training, real = (
+        make_windows(table[learned_from], "extended", scaling, 60, 30) for scaling in ("public", "subject")
+    )
+    return training, real, make_windows(table[~learned_from], "extended", "subject", 60, 60)
 
 
 def altered(population: Population, size: float, rng: np.random.Generator) -> Population:

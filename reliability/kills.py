@@ -31,7 +31,7 @@ from workflow.sweep import SNAKEMAKE
 
 SMALL = {
     "steps": "20",
-    "synthetic_windows": "50",
+    "people": "3",
     "folds": "S2,S3",
     "protocols": "trtr,tstr",
     "detectors": "logistic_regression",

@@ -145,7 +145,7 @@ def test_a_killed_job_is_tried_again_and_the_table_is_complete(swept):
     said = swept[0].with_suffix(".log").read_text()
     assert said.count("Error in rule fold") == 1 and said.count("Trying to restart") == 1
     table = pd.read_csv(swept[0] / "table.csv")
-    assert set(table["protocol"]) == {"trtr", "tstr", "tstr_people", "augmented", "trts", "tstr_leaky"}
+    assert set(table["protocol"]) == {"trtr", "tstr", "augmented", "trts", "tstr_leaky"}
     assert set(table["seeds"]) == {1, 2}  # the guess that looks at no signal has but one
 
 

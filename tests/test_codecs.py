@@ -5,7 +5,6 @@ import pytest
 from scipy.stats import kstest
 
 from wearsynth.codecs import GRID, CopulaCodec, DescriptorCodec, LevelCodec, moments_of
-from wearsynth.donors import ACCELERATION
 from wearsynth.features import DESCRIPTORS, describe, simple_features
 from wearsynth.generators import codec_of
 from wearsynth.simulation import simulate_table
@@ -14,7 +13,7 @@ from wearsynth.windows import EXTENDED, MIN_SECONDS, PUBLISHED, make_windows
 
 @pytest.fixture(scope="module")
 def people():
-    return DescriptorCodec.from_table(simulate_table(3, seed=9), "extended", "subject", 60)
+    return DescriptorCodec.from_table(simulate_table(3, seed=9), "extended", 60)
 
 
 def test_descriptors_of_a_line_are_known():
@@ -31,12 +30,7 @@ def test_descriptors_of_a_line_are_known():
 
 def test_a_flat_signal_has_finite_descriptors(people):
     flat = np.full((3, 60, 9), 0.4, np.float32)
-    assert np.isfinite(describe(flat)).all()
-    again = people.decode(people.encode(flat), np.random.default_rng(0))
-    assert np.isfinite(again).all()
-    # Of the acceleration, 0.4 on each axis is no length that gravity has.
-    others = [number for number, name in enumerate(EXTENDED) if name not in ACCELERATION]
-    assert np.abs(again - 0.4)[..., others].max() < 0.2
+    assert np.isfinite(describe(flat)).all() and np.isfinite(people.encode(flat)).all()
 
 
 def test_own_coordinates_are_standard_normal(make_toy_windows):
@@ -49,22 +43,20 @@ def test_own_coordinates_are_standard_normal(make_toy_windows):
     assert max(kstest(column, "norm").statistic for column in own.T) < 0.02
 
 
-def test_other_signals_length_and_scaling():
-    people = DescriptorCodec.from_table(simulate_table(1, seed=9), "published", "public", 30)
+def test_other_signals_and_length():
+    people = DescriptorCodec.from_table(simulate_table(1, seed=9), "published", 30)
     assert people.signals == PUBLISHED and people.window_seconds == 30 and people.size == 36
 
 
-def test_what_is_decoded_has_the_descriptors_asked_for(people):
-    """Those of the prior's own minutes: level and spread nearly, the others as the nearest donors have them."""
-    rng = np.random.default_rng(0)
-    values = people.donors.scaled[rng.integers(len(people.donors), size=300)]
-    wanted, found = describe(values), describe(people.decode(people.encode(values), rng))
-    for number, name in enumerate(DESCRIPTORS):
-        correlation = np.corrcoef(wanted[..., number].ravel(), found[..., number].ravel())[0, 1]
-        assert correlation > (0.95 if name in ("level", "spread") else 0.8), name
+def test_descriptors_come_back_from_coordinates(people):
+    """Those of the prior's own minutes, but for the ends, where one in 200 is pulled in."""
+    values = people.donors.scaled[::20]
+    wanted, found = describe(values), people.descriptors(people.encode(values))
+    spread = wanted.std(axis=0)
+    assert np.quantile(np.abs(found - wanted) / spread, 0.95) < 0.02
 
 
-@pytest.mark.parametrize("kind", ["steered", "levels", "copula"])
+@pytest.mark.parametrize("kind", ["levels", "copula"])
 def test_a_codec_gives_windows(people, kind):
     codec = codec_of(kind, people)
     assert codec.signals == EXTENDED and codec.window_seconds == 60
@@ -78,7 +70,7 @@ def test_a_codec_gives_windows(people, kind):
 
 
 def test_the_contrast_is_halfway_to_other_peoples(people):
-    others = make_windows(simulate_table(2, seed=3), "extended", "subject", 60, 60)
+    others = make_windows(simulate_table(2, seed=3), "extended", "public", 60, 60)
     means, _ = moments_of(people.encode(others.values), others.labels)
     found = people.with_contrast(others)
     contrasts = [each[1] - each[0] for each in (people.means, means, found.means)]
@@ -118,15 +110,15 @@ def test_moments_are_those_of_the_definition():
 def test_people_come_back_from_a_file(people, tmp_path, origin):
     people.save(tmp_path / "people.npz", origin)
     loaded = DescriptorCodec.load(tmp_path / "people.npz", origin)
-    values = people.decode(np.zeros((4, people.size)), np.random.default_rng(0))
-    assert loaded.signals == people.signals
-    np.testing.assert_array_equal(values, loaded.decode(np.zeros((4, people.size)), np.random.default_rng(0)))
+    assert loaded.signals == people.signals and loaded.window_seconds == people.window_seconds
+    np.testing.assert_array_equal(people.donors.scaled, loaded.donors.scaled)
+    np.testing.assert_array_equal(people.donors.people, loaded.donors.people)
+    values = people.donors.scaled[:4]
     np.testing.assert_array_equal(people.encode(values), loaded.encode(values))
     assert len(people.quantiles) == len(GRID) and (np.diff(people.quantiles, axis=0) > 0).all()
 
 
 def test_the_shortest_windows_can_be_made():
-    people = DescriptorCodec.from_table(simulate_table(1, seed=9), "extended", "subject", MIN_SECONDS)
-    values = people.decode(np.zeros((2, people.size)), np.random.default_rng(0))
-    assert values.shape == (2, MIN_SECONDS, 9)
-    assert simple_features(values).shape == (2, 54)
+    people = DescriptorCodec.from_table(simulate_table(1, seed=9), "extended", MIN_SECONDS)
+    assert people.donors.scaled.shape[1:] == (MIN_SECONDS, 9)
+    assert simple_features(people.donors.scaled).shape == (len(people.donors), 54)

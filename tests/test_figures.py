@@ -207,7 +207,7 @@ def test_scores_are_means_over_seeds_and_lines_means_over_people():
     figure = figures.scores_by_subject(scores, "simulated")
     for ax, score in zip(figure.axes, figures.SCORES):
         drawn = {line.get_label(): line for line in ax.lines}
-        for protocol in ("trtr", "tstr", "tstr_people", "augmented", "tstr_leaky"):
+        for protocol in ("trtr", "tstr", "augmented", "tstr_leaky"):
             expected = scores[scores["protocol"] == protocol].groupby("subject")[score].mean()
             np.testing.assert_allclose(drawn[protocol].get_xdata(), expected.loc[list(PEOPLE)])
             assert drawn[f"{protocol}, mean"].get_xdata()[0] == pytest.approx(expected.mean())
@@ -230,7 +230,7 @@ def test_scores_on_synthetic_windows_are_nobodys():
     assert "trts" in set(scores["protocol"])
     scores.loc[scores["protocol"] == "trts", list(figures.SCORES)] = 0.0  # nor do they stretch the axis
     figure = figures.scores_by_subject(scores, "simulated")
-    names = ["trtr", "tstr", "tstr_people", "augmented", "tstr_leaky"]
+    names = ["trtr", "tstr", "augmented", "tstr_leaky"]
     assert legend_of(figure) == [text for name in names for text in (name, f"{name}, mean")]
     assert figure.axes[0].get_xlim()[0] > 0
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from promises import WithNoise
@@ -13,9 +14,10 @@ from wearsynth.codecs import DescriptorCodec
 from wearsynth.generators import KINDS, Generator, Plan, codec_of, fit, plan
 from wearsynth.privacy import Promise
 from wearsynth.releases import Moments
-from wearsynth.windows import EXTENDED, STRESS_SHARE
+from wearsynth.sessions import draw_people
+from wearsynth.windows import EXTENDED, scale
 
-SECONDS, SIGNALS = 16, ("EDA", "HR")
+SIGNALS, SCHEDULE = ("EDA", "HR"), {"baseline": 320, "stress": 320}
 
 
 @pytest.fixture
@@ -41,34 +43,12 @@ def weights(training):
     return np.concatenate([np.ravel(weight) for weight in training.network.get_weights()])
 
 
-def test_samples_are_windows_in_the_public_share(make_toy_windows, untrained):
-    generator = untrained
-    for n_windows in (1, 10, 101):
-        windows = generator.sample(n_windows, seed=1)
-        assert windows.values.shape == (n_windows, SECONDS, len(SIGNALS))
-        assert windows.values.dtype == np.float32 and windows.signals == SIGNALS
-        assert (windows.values >= 0).all() and (windows.values <= 1).all()
-        assert windows.labels.sum() == round(STRESS_SHARE * n_windows)
-        assert set(windows.labels) <= {0, 1} and set(windows.subjects) == {"synthetic"}
-        assert windows.values.dtype == make_toy_windows().values.dtype
-    assert 0 < windows.labels[: len(windows) // 2].sum() < windows.labels.sum()  # mixed, not stress first
-
-
-def test_samples_repeat_with_the_seed_only(untrained):
-    generator = untrained
-    first, again, other = (generator.sample(20, seed).values for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
 def test_an_untrained_network_leaves_the_moments_as_they_are(untrained, toy_codec):
-    """It adds next to nothing: what is drawn has the codec's moments, up to the spread of a mean of 4000 windows."""
-    windows = untrained.sample(4000, 0)
-    coordinates = toy_codec.encode(windows.values)
+    """It adds next to nothing: coordinates have the codec's moments, up to the spread of a mean of 4000."""
+    noise, labels = np.random.default_rng(0).standard_normal((8000, toy_codec.size)), np.repeat([0, 1], 4000)
+    coordinates = untrained.coordinates(noise, labels)
     for label in (0, 1):
-        difference = coordinates[windows.labels == label].mean(axis=0) - toy_codec.means[label]
-        # Levels and spreads; shapes are chosen among few here, whose descriptors are only near.
-        np.testing.assert_allclose(difference.reshape(2, -1)[:, :2], 0, atol=0.15)
+        np.testing.assert_allclose(coordinates[labels == label].mean(axis=0), toy_codec.means[label], atol=0.08)
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +65,7 @@ def test_a_saved_training_comes_back(make_toy_windows, toy_codec, tmp_path, orig
     loaded = Generator.load(tmp_path / "new.npz", kind, toy_codec, origin)
     assert (loaded.steps, loaded.seeded) == (training.steps, training.seeded) == (15 if share < 1 else 0, True)
     np.testing.assert_array_equal(loaded.fake_loss, training.fake_loss.astype(np.float32))
-    first, second = (each.sample(9, seed=2) for each in (training, loaded))
-    for field in ("values", "labels", "subjects", "signals"):
-        np.testing.assert_array_equal(getattr(first, field), getattr(second, field))
+    pd.testing.assert_frame_equal(*(draw_people(each, 2, SCHEDULE, seed=2) for each in (training, loaded)))
 
 
 def test_without_privacy_the_seed_repeats_the_training(training, make_toy_windows, toy_codec):
@@ -95,7 +73,7 @@ def test_without_privacy_the_seed_repeats_the_training(training, make_toy_window
     again, other = (train(make_toy_windows(), promise, "cgan", toy_codec, seed) for seed in (0, 1))
     np.testing.assert_array_equal(weights(training), weights(again))
     np.testing.assert_array_equal(training.fake_loss, again.fake_loss)
-    np.testing.assert_array_equal(training.sample(9, 0).values, again.sample(9, 0).values)
+    pd.testing.assert_frame_equal(*(draw_people(each, 2, SCHEDULE) for each in (training, again)))
     assert not np.array_equal(weights(training), weights(other))
 
 
@@ -134,8 +112,8 @@ def test_nothing_but_the_mechanism_reads_the_windows(make_toy_windows, toy_codec
     np.testing.assert_array_equal(*blind)
 
 
-def class_means(windows):
-    return np.array([windows.values[windows.labels == label].mean(axis=(0, 1)) for label in (0, 1)])
+def class_means(values, labels):
+    return np.array([values[labels == label].reshape(-1, len(SIGNALS)).mean(axis=0) for label in (0, 1)])
 
 
 @pytest.mark.parametrize("kind", [name for name in KINDS if name != "lstm"])
@@ -143,9 +121,10 @@ def test_training_finds_the_levels_of_the_classes(make_toy_windows, toy_codec, k
     """Two signals, at 0.3 without stress and 0.7 under it; in the prior both classes lie near 0.5."""
     real = make_toy_windows(people=6, each=20)
     promise = Promise(epsilon=math.inf, clip_norm=1.0, steps=2000)
-    found = class_means(fit(real, promise, kind, toy_codec).sample(500, 0))
+    table = draw_people(fit(real, promise, kind, toy_codec), 10, SCHEDULE).dropna()
+    found = class_means(scale(table, SIGNALS, "public"), table["label"])
     # A unit's vector that is longer than most is clipped, which takes some of the difference away.
-    assert np.abs(found - class_means(real)).max() < 0.1
+    assert np.abs(found - class_means(real.values, real.labels)).max() < 0.1
 
 
 def test_the_budget_is_divided_by_one_rule(make_toy_windows):

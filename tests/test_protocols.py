@@ -51,7 +51,6 @@ def folds(make_toy_windows):
         blurred(1, people=3, each=9),
         {"S2": synthetic(blurred(2)), "S3": synthetic(blurred(3, each=15))},
         synthetic(blurred(4)),
-        people={"S2": synthetic(blurred(5, people=2)), "S3": synthetic(blurred(6, people=2))},
     )
 
 
@@ -93,7 +92,6 @@ def test_what_each_protocol_trains_and_tests_on(folds, person):
     expected = {
         "trtr": (others, theirs),
         "tstr": (made, theirs),
-        "tstr_people": (folds.people[person], theirs),
         "augmented": (concatenate([others, made]), theirs),
         "trts": (others, made),
         "tstr_leaky": (folds.shared, theirs),
@@ -171,11 +169,11 @@ def test_protocols_that_train_alike_share_a_training(folds, trainings, tmp_path)
     cross_validate(["logistic_regression"], list(PROTOCOLS), folds, [0, 1], 4, tmp_path)
     expected = [
         folds.training_windows(trained_on, person)
-        for trained_on in ("real", "synthetic", "people", "both")  # trtr and trts are both of the first
+        for trained_on in ("real", "synthetic", "both")  # trtr and trts are both of the first
         for person in ("S2", "S3")
     ]
     expected.append(folds.shared)  # of tstr_leaky, whoever is held out
-    assert [training[2] for training in trainings] == [0] * 9 + [1] * 9
+    assert [training[2] for training in trainings] == [0] * 7 + [1] * 7
     assert {(training[0], training[3]) for training in trainings} == {("logistic_regression", 4)}
 
     def content(windows):
@@ -363,9 +361,10 @@ def test_a_person_has_no_part_in_how_others_are_scaled_and_cut(tables, signals, 
 
 def everything_trained(table, trainings, cache):
     """(what, protocol) -> all that was learned: by the generators, and by detectors under each protocol."""
-    windows = make_windows(table, "published", "subject", window_seconds=12, hop_seconds=4)
+    real = make_windows(table, "published", "subject", window_seconds=12, hop_seconds=4)
     test = make_windows(table, "published", "subject", window_seconds=12, hop_seconds=12)
-    prior = DescriptorCodec.from_table(simulate_table(1, seed=9), "published", "subject", window_seconds=12)
+    windows = make_windows(table, "published", "public", window_seconds=12, hop_seconds=4)
+    prior = DescriptorCodec.from_table(simulate_table(1, seed=9), "published", window_seconds=12)
     promise = Promise(steps=4, release_share=0.5)
     planned = generators.Plan("steered", promise, prior, choose_query(prior, 0.0))
     blind, shared = (
@@ -375,9 +374,9 @@ def everything_trained(table, trainings, cache):
         ("generator", "tstr"): [*blind.network.get_weights(), blind.moments.means, blind.moments.covariances],
         ("generator", "tstr_leaky"): [*shared.network.get_weights(), shared.moments.means, shared.moments.covariances],
     }
-    session = draw_people(blind, 3, {"baseline": 120, "stress": 60}, seed=1)
-    people = {PERSON: make_windows(session, "published", "subject", window_seconds=12, hop_seconds=12)}
-    folds = Folds(windows, test, {PERSON: blind.sample(60, seed=1)}, shared.sample(60, seed=1), people=people)
+    people = (draw_people(each, 3, {"baseline": 120, "stress": 60}, seed=1) for each in (blind, shared))
+    of_blind, of_shared = (make_windows(each, "published", "subject", 12, 12) for each in people)
+    folds = Folds(real, test, {PERSON: of_blind}, of_shared)
     for protocol in TRAINED_APART:
         trainings.clear()
         cross_validate(["cnn", "logistic_regression", "random_forest"], [protocol], folds, [0], 1, cache)
@@ -385,7 +384,7 @@ def everything_trained(table, trainings, cache):
         for name, *_, trained in trainings:
             learned[name, protocol] = content(trained.model)
     for name in private_detectors.PRIVATE_DETECTORS:
-        for protocol, seen in {"trtr": folds.training_windows("real", PERSON), "everybody": windows}.items():
+        for protocol, seen in {"trtr": folds.training_windows("real", PERSON), "everybody": real}.items():
             trained = private_detectors.train_private(name, seen, Promise(), 0, np.random.default_rng(7))
             trained.stress_probability(test.values)  # or it has no weights yet
             learned[name, protocol] = content(trained.model)
@@ -416,7 +415,7 @@ def test_the_held_out_persons_recording_reaches_no_weight(tables, trainings, mon
     clean, poisoned = (
         everything_trained(table, trainings, tmp_path / name) for name, table in zip(("clean", "poisoned"), tables)
     )
-    assert clean.keys() == poisoned.keys() and len(clean) == 2 + 3 * 5 + 2 * 2
+    assert clean.keys() == poisoned.keys() and len(clean) == 2 + 3 * 4 + 2 * 2
     for what, protocol in clean:
         assert len(clean[what, protocol]) == len(poisoned[what, protocol]) > 0
         same = [np.array_equal(*pair) for pair in zip(clean[what, protocol], poisoned[what, protocol])]

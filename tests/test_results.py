@@ -234,11 +234,3 @@ def test_runs_of_different_code_are_remarked_on_in_the_report(metrics, tmp_path,
         assert results.main(arguments) == 0
         said = "different versions of the code"
         assert (said in capsys.readouterr().err, said in (tmp_path / "report.html").read_text()) == (remarked, remarked)
-
-
-def test_likeness_of_people_stands_beside_what_was_trained_on_people(metrics):
-    metrics["detection"]["protocols"]["tstr_people"] = record("cnn", 0.7)
-    metrics["people"] = {"fidelity": dict(metrics["fidelity"], c2st_worst=0.77)}
-    metrics["fidelity"]["c2st_worst"] = 0.66
-    table = results.gather([metrics]).query("people == 'all' and detector == 'cnn'").set_index("protocol")
-    assert table.loc["tstr_people", "c2st_worst"] == 0.77 and table.loc["tstr", "c2st_worst"] == 0.66

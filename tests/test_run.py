@@ -168,16 +168,14 @@ def test_metrics_have_the_keys_that_others_rely_on(chain):
     assert list(detection["baselines"]) == ["logistic_regression"]
     for records in (detection["protocols"], *detection["baselines"].values()):
         assert {name: record["leaky"] for name, record in records.items()} == {
-            **dict.fromkeys(("trtr", "tstr", "tstr_people", "augmented", "trts"), False),
+            **dict.fromkeys(("trtr", "tstr", "augmented", "trts"), False),
             "tstr_leaky": True,
         }
         for record in records.values():
             assert {"detector", "seeds", "leaky", "subjects", "mean", "ci95"} <= set(record)
             assert list(record["subjects"]) == ["S3"] and set(record["subjects"]["S3"]) == set(SCORES)
             assert set(record["mean"]) == set(SCORES)
-    assert set(detection["differences"]) == {
-        f"{name} - trtr" for name in ("tstr", "tstr_people", "augmented", "tstr_leaky")
-    }
+    assert set(detection["differences"]) == {f"{name} - trtr" for name in ("tstr", "augmented", "tstr_leaky")}
     for name in ("private_cnn", "private_logistic_regression"):
         assert set(detection["private"]["1.0"][name]["trtr"]["mean"]) == set(SCORES)
         promised = detection["private_promises"]["1.0"][name]
@@ -194,10 +192,9 @@ def test_scores_are_those_of_the_stored_predictions(chain):
 
 def test_shared_people_come_from_the_generator_of_everyone(chain):
     _, folder = chain
-    assert len(folder.synthetic_windows(EVERYONE)) == run.PRESETS["smoke"]["synthetic_windows"]
     shared, real = load_table(folder.shared_table), load_table(folder.table)
     assert list(shared) == list(real) and shared["subject"].nunique() == run.PRESETS["smoke"]["people"]
-    windows = folder.people_windows(EVERYONE)
+    windows = folder.synthetic_windows(EVERYONE)
     assert set(windows.subjects) == set(shared["subject"])
     np.testing.assert_allclose(folder.cut(shared).values, windows.values, atol=1e-5)  # eight digits
     (said,) = folder.shared_table.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
@@ -211,8 +208,8 @@ def test_synthetic_people_are_taken_for_recordings(chain, tmp_path):
     again = RunFolder(tmp_path / "again")
     options = ["--preset", "smoke", "--out", str(again.path), "--recordings", str(folder.shared_table)]
     assert run.main([*options, "--prepare"]) == 0
-    windows = folder.people_windows(EVERYONE)
-    np.testing.assert_allclose(again.windows()[0].values, windows.values, atol=1e-5)  # eight digits
+    windows = folder.synthetic_windows(EVERYONE)
+    np.testing.assert_allclose(again.windows("real").values, windows.values, atol=1e-5)  # eight digits
 
 
 def copied(folder, tmp_path):

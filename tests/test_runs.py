@@ -12,12 +12,13 @@ import pytest
 from wearsynth import runs
 from wearsynth.files import fingerprint
 from wearsynth.provenance import StaleFileError
+from wearsynth.public import find_cohort
 from wearsynth.recordings import save_table
 from wearsynth.runs import CheckError, RunFolder
 from wearsynth.windows import make_windows
 
 NOTEBOOKS = RunFolder.NOTEBOOKS
-SETTINGS = ("published", "public", 60, 30, 0.274, "public")
+SETTINGS = ("published", "subject", 60, 30, 0.274, "public")
 
 
 def begin_with(folder, kind="simulated", sha256="0"):
@@ -151,14 +152,15 @@ def run_with_table(make_table, tmp_path):
 
 def test_windows_are_made_once(run_with_table, monkeypatch):
     folder, table = run_with_table
-    training, test = folder.prepare_windows(*SETTINGS)
-    for windows, hop in ((training, 30), (test, 60)):
-        assert np.allclose(windows.values, make_windows(table, "published", "public", 60, hop).values, atol=1e-5)
+    folder.prepare_windows(*SETTINGS)
+    for name, scaling, hop in (("training", "public", 30), ("real", "subject", 30), ("test", "subject", 60)):
+        expected = make_windows(table, "published", scaling, 60, hop)
+        assert np.allclose(folder.windows(name).values, expected.values, atol=1e-5)
+    public = make_windows(find_cohort("public").table(), "published", "subject", 60, 60)
+    assert np.array_equal(folder.windows("public").values, public.values)
     monkeypatch.setattr("wearsynth.runs.make_windows", None)
-    again, _ = folder.prepare_windows(*SETTINGS)
-    assert np.array_equal(again.values, training.values)
-    assert np.array_equal(folder.windows()[0].values, training.values)
-    for other in (("published", "public", 60, 60, 0.274), ("published", "public", 60, 30, 0.3)):
+    folder.prepare_windows(*SETTINGS)
+    for other in (("published", "subject", 60, 60, 0.274), ("published", "subject", 60, 30, 0.3)):
         with pytest.raises(TypeError):  # others have to be made
             folder.prepare_windows(*other)
 
@@ -180,7 +182,7 @@ def test_windows_of_other_recordings_are_refused(run_with_table):
     folder.prepare_windows(*SETTINGS)
     begin_with(folder, kind="real", sha256="1")
     with pytest.raises(StaleFileError, match="training.npz: comes from simulated recordings.*run 02-Model"):
-        folder.windows()
+        folder.windows("training")
 
 
 def test_a_run_starts_from_what_others_have_finished(run_with_table, tmp_path):
@@ -197,13 +199,13 @@ def test_a_run_starts_from_what_others_have_finished(run_with_table, tmp_path):
     assert not folder.is_finished("02-Model", "key of another chain")  # whose numbers are not here, either
     assert (folder.path / "01-Data.ipynb").read_text() == "executed"
     assert folder.generator_file("S3").read_text() == "weights"
-    for linked in ("training_windows", "test_windows", "table"):
-        assert getattr(folder, linked).samefile(getattr(first, linked))
-    before = first.training_windows.read_bytes(), first.metrics, (first.path / "01-Data.ipynb").read_text()
+    linked = [first.table, *(first.windows_folder / f"{name}.npz" for name in ("training", "real", "test", "public"))]
+    assert all(path.samefile(folder.path / path.relative_to(first.path)) for path in linked)
+    before = linked[1].read_bytes(), first.metrics, (first.path / "01-Data.ipynb").read_text()
     folder.prepare_windows("published", "public", 30, 30, 0.274, "public")
     folder.record("run", {"recordings": {"kind": "real"}})
     (folder.path / "01-Data.ipynb").write_text("executed again")
-    assert (first.training_windows.read_bytes(), first.metrics, (first.path / "01-Data.ipynb").read_text()) == before
+    assert (linked[1].read_bytes(), first.metrics, (first.path / "01-Data.ipynb").read_text()) == before
 
 
 def test_only_regular_files_that_a_run_writes_are_taken_over(run_with_table, tmp_path):

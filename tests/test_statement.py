@@ -52,7 +52,7 @@ def test_tensorflow_privacy_rounds_the_safe_way():
 
 @cache
 def state(promise, steps=None, **changes):
-    settings = {"seeded": False, "uses": 3, "scaling": "public", "n_units": 432}
+    settings = {"seeded": False, "uses": 3, "n_units": 432}
     sizes = {"windows_per_second": 2, "most_windows_per_subject": 72}
     return statement(promise, promise.training_steps if steps is None else steps, **settings | sizes | changes)
 
@@ -81,16 +81,6 @@ def test_seeded_noise_is_not_private():
     assert "seed" in state(PROMISES[0], seeded=True)["noise_source"]
     assert state(INFINITE)["private"] is False
     assert state(INFINITE)["cross_check"] is state(PROMISES[0], seeded=True)["cross_check"] is None
-
-
-def test_each_persons_own_range_is_named_where_the_unit_does_not_cover_it():
-    def names_it(promise, scaling):
-        said = state(promise, seeded=True, scaling=scaling)
-        return any("range" in line for line in said["outside_guarantee"])
-
-    assert names_it(PROMISES[0], "subject")
-    assert not names_it(PROMISES[0], "public")
-    assert not names_it(SUBJECT, "subject")
 
 
 def test_the_statement_reads_the_steps_really_taken():

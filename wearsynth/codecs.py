@@ -48,9 +48,6 @@ class Codec(Protocol):
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Values (n, window_seconds, n_signals) in [0, 1] -> coordinates (n, size)."""
 
-    def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Coordinates (n, size) -> values (n, window_seconds, n_signals), float32 in [0, 1]."""
-
 
 @dataclass(frozen=True)
 class DescriptorCodec:
@@ -76,20 +73,19 @@ class DescriptorCodec:
 
     @classmethod
     def from_table(
-        cls, table: pd.DataFrame, signals: str, scaling: str, window_seconds: int, stress_share: float = STRESS_SHARE
+        cls, table: pd.DataFrame, signals: str, window_seconds: int, stress_share: float = STRESS_SHARE
     ) -> "DescriptorCodec":
         """Takes the prior from a 1 Hz table of public people; private ones would be outside the guarantee.
 
         Args:
             table: as `recordings.py` makes it.
-            signals: as of `windows.make_windows`, like the next two.
-            scaling: see there.
+            signals: as of `windows.make_windows`, like the next one.
             window_seconds: see there.
             stress_share: share of stress in the study's protocol; public.
         """
         longest = max(1, window_seconds // HOPS)
         hop = next(hop for hop in range(longest, 0, -1) if window_seconds % hop == 0)  # so that minutes go on
-        donors = Donors.from_table(table, signals, scaling, window_seconds, hop)
+        donors = Donors.from_table(table, signals, window_seconds, hop)
         return cls.from_donors(donors, stress_share)
 
     @classmethod
@@ -135,10 +131,6 @@ class DescriptorCodec:
         """Values (n, window_seconds, n_signals) -> coordinates (n, size)."""
         return _to_normal(describe(values).reshape(len(values), -1), self.quantiles)
 
-    def decode(self, coordinates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Coordinates (n, size) -> values (n, window_seconds, n_signals), float32 in [0, 1]: a donor's, moved."""
-        return self.donors.move(self.descriptors(coordinates), rng)
-
     def descriptors(self, coordinates: np.ndarray) -> np.ndarray:
         """Coordinates (n, size) -> descriptors (n, n_signals, len(DESCRIPTORS))."""
         columns = [_interpolate(column, _NORMAL, own) for column, own in zip(coordinates.T, self.quantiles.T)]
@@ -163,7 +155,7 @@ class DescriptorCodec:
 
 @dataclass(frozen=True)
 class PlainCodec:
-    """What the codecs below have in common: a wide prior that knows nothing of people.
+    """What the codecs below have in common: a wide prior that knows nothing of people, and windows without donors.
 
     Args:
         signals: the n_signals names.
@@ -262,9 +254,7 @@ class SecondCodec(PlainCodec):
         return np.clip(values, 0, 1).astype(np.float32)
 
 
-def make_prior(
-    prior: str, signals: str, scaling: str, window_seconds: int, stress_share: float = STRESS_SHARE
-) -> DescriptorCodec:
+def make_prior(prior: str, signals: str, window_seconds: int, stress_share: float = STRESS_SHARE) -> DescriptorCodec:
     """Makes the prior that generators start from; other parameters as of `DescriptorCodec.from_table`.
 
     Args:
@@ -273,11 +263,11 @@ def make_prior(
     Raises:
         ValueError: there is no such prior.
     """
-    own = DescriptorCodec.from_table(find_cohort(prior).table(), signals, scaling, window_seconds, stress_share)
+    own = DescriptorCodec.from_table(find_cohort(prior).table(), signals, window_seconds, stress_share)
     if prior == "simulated":
         return own
     simulated = find_cohort("simulated").table()
-    return own.with_contrast(make_windows(simulated, signals, scaling, window_seconds, window_seconds))
+    return own.with_contrast(make_windows(simulated, signals, "public", window_seconds, window_seconds))
 
 
 def moments_of(coordinates: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

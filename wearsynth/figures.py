@@ -44,7 +44,6 @@ CONDITION_COLOURS = {"baseline": "#029E73", "stress": "#CC78BC", "amusement": "#
 PROTOCOL_STYLES = {
     "trtr": {"color": RECORDED, "marker": "o", "linestyle": "-"},
     "tstr": {"color": SYNTHETIC, "marker": "D", "linestyle": "--"},
-    "tstr_people": {"color": "#117733", "marker": "P", "linestyle": (0, (3, 1, 1, 1))},
     "augmented": {"color": "#4D4D4D", "marker": "s", "linestyle": ":"},
     "trts": {"color": "#56B4E9", "marker": "^", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
     "tstr_leaky": {"color": "#A50026", "marker": "v", "linestyle": "-.", "markerfacecolor": "none"},

@@ -90,18 +90,6 @@ class Generator:
     seeded: bool = False
     fake_loss: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
-    def sample(self, n_windows: int, seed: int = 0) -> Windows:
-        """Draws synthetic windows, the public share of them under stress.
-
-        Returns:
-            `n_windows` windows of the subject 'synthetic', the classes mixed.
-        """
-        rng = np.random.default_rng(seed)
-        labels = rng.permutation(np.arange(n_windows) < round(n_windows * self.codec.stress_share)).astype(int)
-        noise = rng.standard_normal((n_windows, self.codec.size))
-        values = self.codec.decode(self.coordinates(noise, labels), rng)
-        return Windows(values, labels, np.full(n_windows, "synthetic"), self.codec.signals)
-
     def coordinates(self, noise: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Standard normal noise (n, size), labels (n,) -> coordinates of windows (n, size)."""
         coordinates = self.moments(noise, labels)
@@ -147,18 +135,19 @@ def fit(
 ) -> Generator:
     """Trains a generator on real windows, under a promise.
 
+    >>> from wearsynth.sessions import draw_people, read_schedule
     >>> from wearsynth.simulation import simulate_table
     >>> from wearsynth.windows import make_windows
-    >>> windows = make_windows(simulate_table(n_subjects=4, seed=1), "extended", "subject", 60, 30)
+    >>> windows = make_windows(simulate_table(n_subjects=4, seed=1), "extended", "public", 60, 30)
     >>> generator = fit(windows, Promise("subject", epsilon=10.0, delta=1e-3), "released")
-    >>> generator.sample(1000).values.shape
-    (1000, 60, 9)
+    >>> draw_people(generator, 2, read_schedule("baseline 3, stress 2"))["subject"].unique().tolist()
+    ['syn01', 'syn02']
 
     Args:
-        windows: real windows; private.
+        windows: real windows, on the public scale; private.
         promise: what is promised.
         kind: one of KINDS.
-        prior: of windows like these; by default from public people, each scaled by their own range.
+        prior: of windows like these; by default from public people.
         seed: governs first weights and latent draws, and without privacy the sample, too.
         noise_seed: for tests; noise and sample from a seed protect nobody.
         name: stands before the progress line; None for no such line.
@@ -169,7 +158,7 @@ def fit(
     """
     if prior is None:
         signals, seconds = "extended" if windows.signals == EXTENDED else "published", windows.values.shape[1]
-        prior = make_prior("public", signals, "subject", seconds)
+        prior = make_prior("public", signals, seconds)
     planned = plan(promise, kind, prior, windows.n_units(promise.unit))
     return train(windows, planned, seed, noise_seed, name, mechanism)
 

@@ -28,7 +28,6 @@ ROOT = PACKAGE.parent
 NOTEBOOKS = tuple(ROOT / f"{name}.ipynb" for name in RunFolder.NOTEBOOKS)
 AT_LEAST = {
     "simulated_people": 3,
-    "synthetic_windows": 10,
     "people": 3,
     "detector_epochs": 1,
     "detector_seeds": 1,

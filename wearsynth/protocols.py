@@ -1,7 +1,7 @@
 """How detectors are tested: leave-one-subject-out (LOSO), by several protocols, of which one is marked leaky."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +24,7 @@ class Protocol(NamedTuple):
 
     Args:
         trained_on: 'real' windows of the others, 'synthetic' ones of a generator that never saw the held-out person,
-            'people', windows cut from that generator's synthetic people, 'both', the first two, or 'shared': synthetic
-            ones of the generator that saw everybody.
+            'both', or 'shared': synthetic ones of the generator that saw everybody.
         tested_on: 'real' windows of the held-out person, or 'synthetic' ones, again of a generator that never saw it.
         meaning: the same in words.
     """
@@ -46,11 +45,6 @@ PROTOCOLS = {
         "synthetic",
         "real",
         "trained on synthetic windows of a generator that never saw the person, tested on the real person",
-    ),
-    "tstr_people": Protocol(
-        "people",
-        "real",
-        "as tstr, but windows are cut from whole synthetic people, as if these were real",
     ),
     "augmented": Protocol("both", "real", "trained on both, tested on the real person"),
     "trts": Protocol(
@@ -123,8 +117,7 @@ class Folds:
     Args:
         real: everybody's windows for training.
         test: everybody's windows for tests; these do not overlap.
-        synthetic: held-out person -> windows of a generator that never saw that person.
-        people: the same, cut from that generator's synthetic people; empty where none were drawn.
+        synthetic: held-out person -> windows of synthetic people, of a generator that never saw that person.
         shared: windows of the generator that saw everybody; None where there is none.
         stress_share: share of stress in the protocol, public: private detectors go by it.
 
@@ -138,12 +131,10 @@ class Folds:
     synthetic: dict[str, Windows]
     shared: Windows | None
     stress_share: float = STRESS_SHARE
-    people: dict[str, Windows] = field(default_factory=dict)
 
     def __post_init__(self):
         check_people(self.real, self.test, list(self.synthetic))
         synthetic = {f"synthetic without {name}": windows for name, windows in self.synthetic.items()}
-        synthetic |= {f"people without {name}": windows for name, windows in self.people.items()}
         shared = {} if self.shared is None else {"synthetic": self.shared}
         for name, windows in {"test": self.test, **synthetic, **shared}.items():
             if (windows.signals, windows.values.shape[1:]) != (self.real.signals, self.real.values.shape[1:]):
@@ -155,15 +146,14 @@ class Folds:
     @property
     def protocols(self) -> list[str]:
         """Those of PROTOCOLS that these windows allow: the leaky one takes a generator that saw everybody."""
-        missing = {kind for kind, windows in {"shared": self.shared, "people": self.people}.items() if not windows}
-        return [name for name, protocol in PROTOCOLS.items() if protocol.trained_on not in missing]
+        return [name for name, protocol in PROTOCOLS.items() if not (protocol.leaky and self.shared is None)]
 
     def training_windows(self, trained_on: str, held_out: str) -> Windows:
         """What a detector is trained on when `held_out` is tested; `trained_on` as in Protocol."""
         if trained_on == "shared":
             return self.shared
-        if trained_on in ("synthetic", "people"):
-            return getattr(self, trained_on)[held_out]
+        if trained_on == "synthetic":
+            return self.synthetic[held_out]
         others = self.real.without(held_out)
         return others if trained_on == "real" else concatenate([others, self.synthetic[held_out]])
 

@@ -63,9 +63,8 @@ class RunFolder:
         self.path = Path(path)
         self.table = self.path / "data" / "wesad" / "wesad_preprocessed_1hz.csv"
         self.simulated_recordings = self.path / "data" / "simulated"
-        self.training_windows = self.path / "data" / "windows" / "training.npz"
-        self.test_windows = self.path / "data" / "windows" / "test.npz"
-        self.prior_file = self.path / "data" / "windows" / "prior.npz"
+        self.windows_folder = self.path / "data" / "windows"
+        self.prior_file = self.windows_folder / "prior.npz"
         self.generators = self.path / "data" / "generators"
         self.synthetic = self.path / "data" / "syn" / "cgan"
         self.shared_table = self.synthetic / "synthetic_1hz.csv"
@@ -79,9 +78,9 @@ class RunFolder:
         # user's. Generators and tested detectors stay: they say themselves what they were made from, and a generator
         # that is trained again is one more release of the same people.
         self._written = {
-            "01-Data": ((self.table.parent, self.table.name), (self.training_windows.parent, "*.npz")),
+            "01-Data": ((self.table.parent, self.table.name), (self.windows_folder, "*.npz")),
             "02-Model": (),
-            "03-Generator": (*((self.synthetic, pattern) for pattern in ("*.npz", "people/*.npz", "synthetic_1hz.*")),),
+            "03-Generator": (*((self.synthetic, pattern) for pattern in ("*.npz", "synthetic_1hz.*")),),
             "04-Evaluation": (),
             "05-Stress_Detection": ((self.detectors, self.predictions.name),),
         }
@@ -141,29 +140,20 @@ class RunFolder:
         return self.generators / f"{name}.npz"
 
     def synthetic_file(self, name: str) -> Path:
-        """Where the windows drawn from it are."""
+        """Where the windows of its synthetic people are."""
         return self.synthetic / f"{name}.npz"
 
     def synthetic_windows(self, name: str) -> Windows:
-        """The windows drawn from the generator `name`: EVERYONE, or a held-out person."""
+        """Windows of synthetic people of the generator `name`: EVERYONE, or a held-out person."""
         return Windows.load(self.synthetic_file(name), self.synthetic_origin)
 
-    def people_file(self, name: str) -> Path:
-        """Where the windows cut from its synthetic people are."""
-        return self.synthetic / "people" / f"{name}.npz"
-
-    def people_windows(self, name: str) -> Windows:
-        """The windows cut from synthetic people of the generator `name`: EVERYONE, or a held-out person."""
-        return Windows.load(self.people_file(name), self.synthetic_origin)
-
     def cut(self, table: pd.DataFrame) -> Windows:
-        """Cuts windows from a table of synthetic people as those for training were cut from that of real ones."""
+        """Cuts windows from a table of synthetic people as those of real ones were cut."""
         return make_windows(table, *self._of("02-Model", "windows", "settings"))
 
-    def windows(self) -> tuple[Windows, Windows]:
-        """Windows for training, and those for tests, which do not overlap: as 02-Model has prepared them."""
-        origin = self._windows_origin()
-        return Windows.load(self.training_windows, origin), Windows.load(self.test_windows, origin)
+    def windows(self, what: str) -> Windows:
+        """Windows as 02-Model has prepared them: 'training', 'real', 'test' or 'public' ones, see `prepare_windows`."""
+        return Windows.load(self.windows_folder / f"{what}.npz", self._windows_origin())
 
     def prior(self) -> DescriptorCodec:
         """What generators start from, for this run's windows."""
@@ -171,13 +161,13 @@ class RunFolder:
 
     def prepare_windows(
         self, signals: str, scaling: str, window_seconds: int, hop_seconds: int, stress_share: float, prior: str
-    ) -> tuple[Windows, Windows]:
+    ) -> None:
         """Cuts the table into windows, unless that is finished: parameters as of `windows.make_windows`.
 
-        The prior that generators start from comes from windows alike, of the people that `public.find_cohort` finds.
-
-        Returns:
-            Windows for training, and those for tests, which do not overlap.
+        There are 'training' windows, on the public scale, which generators learn; 'real' ones, scaled as told, which
+        are what synthetic ones are compared with, and detectors trained on; 'test' ones, scaled alike, which do not
+        overlap; and 'public' ones, scaled alike, of the people that `public.find_cohort` finds, whom the prior that
+        generators start from comes from.
 
         Raises:
             StaleFileError: the table is not the one that 01-Data wrote here.
@@ -188,14 +178,19 @@ class RunFolder:
         key = fingerprint(self.table, *settings, stress_share, cohort.key, source_of("codecs"))
         self.record("windows", {"key": key, "settings": settings})
         origin = self._windows_origin()
-        files = (self.training_windows, self.test_windows, self.prior_file)
-        if not all(has_origin(path, origin) for path in files):
+        paths = {name: self.windows_folder / f"{name}.npz" for name in ("training", "real", "test", "public")}
+        if not all(has_origin(path, origin) for path in (*paths.values(), self.prior_file)):
             table = load_table(self.table)
             expect_others(table, cohort)
-            for path, hop in ((self.training_windows, hop_seconds), (self.test_windows, window_seconds)):
-                make_windows(table, signals, scaling, window_seconds, hop).save(path, origin)
-            make_prior(prior, signals, scaling, window_seconds, stress_share).save(self.prior_file, origin)
-        return self.windows()
+            cuts = {
+                "training": (table, signals, "public", window_seconds, hop_seconds),
+                "real": (table, *settings),
+                "test": (table, signals, scaling, window_seconds, window_seconds),
+                "public": (cohort.table(), signals, scaling, window_seconds, window_seconds),
+            }
+            for name, cut in cuts.items():
+                make_windows(*cut).save(paths[name], origin)
+            make_prior(prior, signals, window_seconds, stress_share).save(self.prior_file, origin)
 
     def record(self, section: str, numbers: dict[str, Any]) -> None:
         """Adds numbers to one section of `metrics.json`; the others stay as they are.

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from wearsynth.codecs import DescriptorCodec, moments_of
-from wearsynth.donors import FLAT, MOST_GAIN, Acceleration, directions, movement, rotations
+from wearsynth.donors import Acceleration, directions, movement, rotations
 from wearsynth.generators import Generator
 from wearsynth.recordings import CONDITIONS, STRESS_LABEL
 from wearsynth.releases import Moments
@@ -30,8 +30,9 @@ SAME_PERSON = 16.0  # what a donor costs who is the same person as that of the s
 CENTRED = ("BVP",)  # signals that the wristband centres on 0: they have a gain, and no shift
 SLOW = ("TEMP", "EDA")  # signals that do not jump
 CHANGE = 300  # s from one condition to the next
-MOST = 1.5  # of a signal's gain, as a logarithm
-BEYOND = 0.1  # of a person's own range, to either side, within which a synthetic person stays
+MOST_GAIN, MOST_OF_MOVEMENT = 1.5, 0.7  # of a signal, and of the acceleration's movement, as logarithms
+FLAT = 1e-4  # standard deviation on the public scale, below which a signal has no shape to stretch
+BEYOND = 0.1  # of the public range, to either side, within which synthetic people stay
 FADE = 5  # s before and after a seam, in which one stretch fades into the next
 LEAST_EDA = 0.05  # uS, of worn electrodes: people whose own lowest value is below have lost contact for a moment
 
@@ -161,7 +162,7 @@ class Sessions:
         person = np.random.default_rng([seed, turn, 1]).permutation(self.people)[place]
         givers = rng.choice(self.people, -(-2 * n_public // 3), replace=False)
         noise = self.noise(session.labels, person, rng)
-        return self.decode(generator.coordinates(noise, session.labels), session, person, givers)
+        return self.decode(generator.coordinates(noise, session.labels), session, givers)
 
     def noise(self, labels: np.ndarray, person: int, rng: np.random.Generator) -> np.ndarray:
         """Draws a session's noise: minutes of a public person in a row.
@@ -189,15 +190,12 @@ class Sessions:
                     minute = self._next[minute]
         return self._noise[chosen]
 
-    def decode(
-        self, coordinates: np.ndarray, session: Session, person: int, givers: np.ndarray | None = None
-    ) -> np.ndarray:
+    def decode(self, coordinates: np.ndarray, session: Session, givers: np.ndarray | None = None) -> np.ndarray:
         """Makes a session of consecutive minutes.
 
         Args:
             coordinates: (n_minutes, size), as a generator gives them.
             session: what it is to be.
-            person: number of the public person within whose range it is to lie.
             givers: numbers of the public people whose stretches it may be made of; by default all.
 
         Returns:
@@ -205,23 +203,20 @@ class Sessions:
         """
         donors, wanted = self.codec.donors, self.codec.descriptors(session.across(coordinates))
         gives = np.isin(donors.people, self.people if givers is None else givers)
-        low, high, acceleration = donors.worn_by(person, wanted)
-        if "EDA" in donors.signals:
-            signal = donors.signals.index("EDA")
-            low[signal] = min(max(low[signal], LEAST_EDA), high[signal])
-        width = np.where(high > low, high - low, 1)
+        acceleration = donors.acceleration_of(wanted) if donors.acceleration else None
         for signal in (donors.signals.index(name) for name in CENTRED if name in donors.signals):
-            wanted[:, signal, 0] = -low[signal] / width[signal]
+            wanted[:, signal, 0] = 0.5  # the middle of the public range: 0
         together = self._path(donors.query(wanted, acceleration), donors.together, SEAM, gives)
         paths = {
             signal: self._path(wanted[:, signal] / unit, index, SEAM / 2, gives, others_than=together)
             for signal, (index, unit) in donors.alone.items()
         }
-        seconds = np.zeros((len(wanted) * donors.window_seconds, len(donors.signals)))
+        scaled = np.zeros((len(wanted) * donors.window_seconds, len(donors.signals)))
         for signal in range(len(donors.signals)):
             if signal not in donors.acceleration:
-                scaled = self._signal(paths.get(signal, together), signal, wanted[:, signal], session)
-                seconds[:, signal] = low[signal] + width[signal] * scaled
+                scaled[:, signal] = self._signal(paths.get(signal, together), signal, wanted[:, signal], session)
+        seconds = donors.unscale(scaled)
+        seconds[:, donors.acceleration] = 0
         if acceleration:
             for piece in self._pieces(together):
                 seconds[piece.seconds, donors.acceleration] += piece.weight[:, None] * self._turned(piece, acceleration)
@@ -229,12 +224,16 @@ class Sessions:
 
     @cached_property
     def _noise(self) -> np.ndarray:
-        """The minutes as worn, as coordinates that are standard normal in each class."""
-        donors = self.codec.donors
+        """The minutes as worn, as coordinates that are standard normal within the classes.
+
+        Both classes share one covariance, or what is a person's own would become another thing from one to the next.
+        """
+        donors, share = self.codec.donors, self.codec.stress_share
         coordinates = self.codec.encode(donors.scaled[: len(donors.starts)])
-        moments = Moments(*moments_of(coordinates, donors.labels))
-        whitening = np.linalg.pinv(moments.factors, rcond=1e-3, hermitian=True)
-        return np.einsum("nij,nj->ni", whitening[donors.labels], coordinates - moments.means[donors.labels])
+        means, covariances = moments_of(coordinates, donors.labels)
+        pooled = (1 - share) * covariances[0] + share * covariances[1]
+        whitening = np.linalg.pinv(Moments(means, pooled[None]).factors[0], rcond=1e-3, hermitian=True)
+        return (coordinates - means[donors.labels]) @ whitening
 
     @cached_property
     def _next(self) -> np.ndarray:
@@ -307,7 +306,7 @@ class Sessions:
             yield _Piece(slice(begin, end), slice(first, last), weight, path[begin:end], own)
 
     def _signal(self, path: np.ndarray, signal: int, wanted: np.ndarray, session: Session) -> np.ndarray:
-        """One signal of a session (n_seconds,), on the scale from 0 to 1: each piece has one shift and one gain.
+        """One signal of a session (n_seconds,), on the public scale: each piece has one shift and one gain.
 
         What changes slowly goes on where the piece before has ended; its level is right over each condition.
         """
@@ -327,8 +326,8 @@ class Sessions:
         donors = self.codec.donors
         known = donors.scaled[piece.donors, :, signal]
         deviation = np.log(np.maximum(known.std(axis=1), FLAT))
-        gain = np.exp(np.clip((spread - deviation).mean(), -MOST, MOST)) if known.std() > FLAT else 1.0
-        return gain * (donors.scale(piece.donors[0], piece.own)[:, signal] - known.mean())
+        gain = np.exp(np.clip((spread - deviation).mean(), -MOST_GAIN, MOST_GAIN)) if known.std() > FLAT else 1.0
+        return gain * (donors.scale(piece.own)[:, signal] - known.mean())
 
     def _turned(self, piece: "_Piece", acceleration: Acceleration) -> np.ndarray:
         """A piece of acceleration, g: scaled about its mean, and turned as a whole."""
@@ -336,7 +335,7 @@ class Sessions:
         known = donors.vectors[piece.donors]
         mean = known.mean(axis=(0, 1))
         gain = acceleration.movement[piece.minutes] - movement(known)
-        gain = np.exp(np.clip(gain.mean(), -MOST_GAIN, MOST_GAIN))
+        gain = np.exp(np.clip(gain.mean(), -MOST_OF_MOVEMENT, MOST_OF_MOVEMENT))
         direction = acceleration.direction[piece.minutes].mean(axis=0)
         turn = rotations(mean[None], direction[None])[0]
         own = piece.own[:, donors.acceleration]
@@ -405,7 +404,7 @@ class _Piece(NamedTuple):
 
 
 def _drawn_in(values: np.ndarray) -> np.ndarray:
-    """Bends what strays beyond a person's own range, so that it stays near."""
+    """Bends what strays beyond the public range, so that it stays near."""
     inside = np.clip(values, 0, 1)
     return inside + BEYOND * np.tanh((values - inside) / BEYOND)
 

@@ -15,8 +15,10 @@ SIGNAL_SETS = {"published": PUBLISHED, "extended": EXTENDED}
 SCALINGS = ("subject", "public")
 MIN_SECONDS = 12  # of a window: shorter ones hardly have a shape in time
 
-# Bounds that need no look at anybody's recording, in the signals' own units. Values outside are clipped. They also give
-# synthetic windows their physical units under either scaling.
+DEVIATIONS = 4.0  # from a person's mean, which lies at 0.5, to 0 and 1
+
+# Bounds that need no look at anybody's recording, in the signals' own units. Values outside are clipped. Generators
+# learn windows on this scale, whatever that of detectors.
 PUBLIC_RANGES = {
     "BVP": (-50.0, 50.0),  # a.u.; the wristband centres it on 0; below 0.5 Hz little is left but motion
     "EDA": (0.0, 20.0),  # uS; skin conductance levels of adults: 2-20 uS (Dawson, Schell and Filion 2007)
@@ -102,7 +104,8 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
     Args:
         table: as `recordings.py` makes it; rows without a label are left out.
         signals: 'published' (six) or 'extended' (nine).
-        scaling: 'subject', each person's own range over the labelled rows, or 'public', fixed bounds.
+        scaling: 'subject', by each person's own mean and standard deviation over the labelled rows, or 'public', fixed
+            bounds.
         window_seconds: length of a window, s.
         hop_seconds: from one window's start to the next one's, s.
 
@@ -153,9 +156,10 @@ def scale(table: pd.DataFrame, signals: tuple[str, ...], scaling: str) -> np.nda
 def person_ranges(table: pd.DataFrame, signals: tuple[str, ...], scaling: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Where 0 and 1 lie for each person: a row a person, a column a signal, on the scale of `warp`."""
     by_subject = pd.DataFrame(warp(table[list(signals)].to_numpy(float), signals)).groupby(table["subject"].to_numpy())
-    low, high = by_subject.min(), by_subject.max()
+    middle, reach = by_subject.mean(), DEVIATIONS * by_subject.std(ddof=0)
+    low, high = middle - reach, middle + reach
     if scaling == "public":
-        low[:], high[:] = _warped_ranges(signals)
+        low[:], high[:] = warped_ranges(signals)
     return low, high
 
 
@@ -169,7 +173,7 @@ def unscale(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
     Returns:
         (..., n_signals), in the signals' units.
     """
-    low, high = _warped_ranges(signals)
+    low, high = warped_ranges(signals)
     physical = low + values * (high - low)
     logged = np.isin(signals, LOG_SIGNALS)
     return np.where(logged, np.exp(np.where(logged, physical, 0)), physical)
@@ -209,7 +213,7 @@ def warp(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
     return values
 
 
-def _warped_ranges(signals: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Public lower and upper bounds, (n_signals,) each, on the scale on which `scale` works."""
+def warped_ranges(signals: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Public lower and upper bounds, (n_signals,) each, on the scale of `warp`."""
     low, high = warp(np.array([PUBLIC_RANGES[name] for name in signals]).T, signals)
     return low, high

@@ -52,10 +52,7 @@ def by_subject(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     detection, privacy, run = metrics["detection"], metrics["privacy"], metrics["run"]
     public = {"unit": "none", "epsilon": "inf", "delta": None, "generator": "none", "prior": "none"}
     budget = {name: privacy[name] for name in ("unit", "epsilon", "delta")} if privacy["private"] else public
-    fidelity, of_people = (
-        {name: found.get(name) for name in FIDELITY}
-        for found in (metrics["fidelity"], metrics.get("people", {}).get("fidelity", {}))
-    )
+    fidelity = {name: metrics["fidelity"].get(name) for name in FIDELITY}
     generator, prior = (run["parameters"][name] for name in ("generator", "prior"))
     prior = "none" if privacy["prior"] == "none" else Path(prior).name
     synthetic = budget | {"generator": generator, "prior": prior} | fidelity
@@ -74,7 +71,6 @@ def by_subject(metrics: dict[str, Any]) -> list[dict[str, Any]]:
         # Nothing is random about a guess that looks at no signal.
         | {"run_seed": 0 if record is detection["majority"] else run["parameters"]["seed"], "subject": subject}
         | scores
-        | (of_people if protocol == "tstr_people" else {})
         for about, protocol, record in results
         for subject, scores in record["subjects"].items()
     ]
