@@ -33,12 +33,12 @@ def test_the_readme_is_read_in_minutes():
     assert len(README.split()) <= 1500
 
 
-def test_windows_are_made_from_python_in_three_lines(tmp_path, monkeypatch):
+def test_people_are_drawn_from_python_in_three_lines(tmp_path, monkeypatch):
     write_cohort(tmp_path / "path" / "to" / "WESAD", 3)
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(example("from wearsynth"), names)  # noqa: S102
-    assert names["synthetic"].values.shape == (1000, 60, 9) and set(names["synthetic"].labels) == {0, 1}
+    assert names["people"]["subject"].nunique() == 15 and set(names["people"]["label"].dropna()) == {0, 1}
 
 
 def test_who_receives_the_table_reads_it(tmp_path, monkeypatch):

@@ -315,7 +315,7 @@ def test_a_run_does_again_only_what_differs_from_the_one_it_starts_from(chain, m
     out = tmp_path / "other"
     assert run.main([*given, "--from", str(folder.path), "--out", str(out), "-p", "detector_seeds", "2"]) == 0
     assert executed == ["05-Stress_Detection"]
-    assert RunFolder(out).training_windows.samefile(folder.training_windows)
+    assert RunFolder(out).synthetic_file(EVERYONE).samefile(folder.synthetic_file(EVERYONE))
     assert (out / "report.html").exists() and RunFolder(out).figures.exists()
 
 

@@ -13,8 +13,7 @@ arXiv 2305.08846; Mahloujifar, Melis and Chaudhuri 2024, arXiv 2410.22235).
 What it does not prove. A bound below the promise is no proof of the promise: another adversary, or other canaries,
 might find more. A bound above the promise disproves it, up to the 5 %. The audit covers what the discriminator's steps
 reveal, or a release, and everything computed from either, the generator included; each is audited by itself, and how
-the two compose is left to the accountant. It does not cover the range of a person that scaling='subject' reads, nor how
-the operating system draws its entropy.
+the two compose is left to the accountant. It does not cover how the operating system draws its entropy.
 
 `make audit` (`benchmarks/audit.py`) makes the long version.
 """
