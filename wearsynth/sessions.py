@@ -32,7 +32,7 @@ SLOW = ("TEMP", "EDA")  # signals that do not jump
 CHANGE = 300  # s from one condition to the next
 MOST_GAIN, MOST_OF_MOVEMENT = 1.5, 0.7  # of a signal, and of the acceleration's movement, as logarithms
 FLAT = 1e-4  # standard deviation on the public scale, below which a signal has no shape to stretch
-BEYOND = 0.1  # of the public range, to either side, within which synthetic people stay
+BEYOND = 0.1  # of the public range, to either side, within which synthetic people stay, but for what is centred
 FADE = 5  # s before and after a seam, in which one stretch fades into the next
 LEAST_EDA = 0.05  # uS, of worn electrodes: people whose own lowest value is below have lost contact for a moment
 
@@ -319,7 +319,7 @@ class Sessions:
             values[piece.seconds] += piece.weight * moved
         if slow:
             values += session.level_of(wanted[:, 0], values)
-        return _drawn_in(values)
+        return values if self.codec.donors.signals[signal] in CENTRED else _drawn_in(values)
 
     def _with_gain(self, piece: "_Piece", signal: int, spread: np.ndarray) -> np.ndarray:
         """A piece of one signal about its mean, with the gain that brings its spread to what is wanted."""
