@@ -260,8 +260,8 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
         fold = json.loads((folders[1] / "metrics.json").read_text())
         for protocol, record in fold["detection"]["protocols"].items():
             assert record["subjects"] == {person: alone["detection"]["protocols"][protocol]["subjects"][person]}
-    folders = [real_sweep[1] / "data" / name for name in ("windows", "generators", "syn/cgan", "syn/cgan/people")]
+    folders = [real_sweep[1] / "data" / name for name in ("windows", "generators", "syn/cgan")]
     files = {path.relative_to(real_sweep[1]) for folder in folders for path in folder.glob("*.npz")}
-    assert len(files) == 12  # windows for training, tests and of the prior; three generators, their windows and people
+    assert len(files) == 11  # four kinds of windows, and the prior; three generators, and windows of their people
     for file in files:
         assert (real_sweep[0] / "runs/seed=1" / file).read_bytes() == (real_sweep[1] / file).read_bytes(), file
