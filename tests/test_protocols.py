@@ -143,6 +143,15 @@ def test_a_person_without_whom_nothing_is_left_to_learn_is_refused_by_name(folds
         replace(folds, real=real)
 
 
+def test_among_each_other_everybody_is_held_out_once(make_toy_windows):
+    windows = make_toy_windows(people=5)
+    among = Folds.among(windows, most=4)
+    assert list(among.synthetic) == ["S2", "S3", "S4", "S5"] and set(among.real.subjects) == set(among.synthetic)
+    for person in among.synthetic:
+        assert set(among.training_windows("real", person).subjects) == set(among.synthetic) - {person}
+        assert set(among.test_windows("real", person).subjects) == {person}
+
+
 def test_nobody_can_be_left_out_of_one_person(folds):
     for kept, named in ((folds.real.subjects == "S2", "S2 only"), (folds.real.subjects == "nobody", "")):
         with pytest.raises(ValueError, match=f"{named}.*at least two"):

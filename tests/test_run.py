@@ -175,7 +175,11 @@ def test_metrics_have_the_keys_that_others_rely_on(chain):
             assert {"detector", "seeds", "leaky", "subjects", "mean", "ci95"} <= set(record)
             assert list(record["subjects"]) == ["S3"] and set(record["subjects"]["S3"]) == set(SCORES)
             assert set(record["mean"]) == set(SCORES)
-    assert set(detection["differences"]) == {f"{name} - trtr" for name in ("tstr", "augmented", "tstr_leaky")}
+    paired = {f"{name} - trtr" for name in ("tstr", "augmented", "tstr_leaky")}
+    assert set(detection["differences"]) == paired | {"synthetic people - real people"}
+    people = run.PRESETS["smoke"]["people"]
+    for record in (records["trtr"] for records in detection["among_synthetic"].values()):
+        assert list(record["subjects"]) == [f"syn{number:02d}" for number in range(1, people + 1)]
     for name in ("private_cnn", "private_logistic_regression"):
         assert set(detection["private"]["1.0"][name]["trtr"]["mean"]) == set(SCORES)
         promised = detection["private_promises"]["1.0"][name]

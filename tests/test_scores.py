@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics
 
 from wearsynth.scores import (
@@ -15,6 +16,7 @@ from wearsynth.scores import (
     auroc,
     bootstrap_interval,
     confusion,
+    difference,
     majority,
     paired_difference,
     score_table,
@@ -350,3 +352,22 @@ def test_scores_at_their_bounds_stay_in_them():
     for probabilities in (labels.astype(float), 1.0 - labels, np.full(5, 0.5), np.zeros(5), np.ones(5)):
         scored = scores(labels, probabilities)
         assert all(0 <= scored[name] <= 1 for name in SCORES)
+
+
+def test_a_difference_between_other_people_has_welchs_interval():
+    """Against the textbook's formula; of no width where nothing varies, and without one for a single person."""
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(0.9, 0.05, 15), rng.normal(0.8, 0.1, 9)
+
+    def of(values):
+        return {"subjects": {f"S{number}": {"f1_stress": value} for number, value in enumerate(values)}}
+
+    found = difference(of(ours), of(theirs))
+    squares = [each.var(ddof=1) / len(each) for each in (ours, theirs)]
+    degrees = sum(squares) ** 2 / (squares[0] ** 2 / 14 + squares[1] ** 2 / 8)
+    half = stats.t.ppf(0.975, degrees) * np.sqrt(sum(squares))
+    middle = ours.mean() - theirs.mean()
+    assert found["mean"]["f1_stress"] == pytest.approx(middle)
+    assert found["ci95"]["f1_stress"] == pytest.approx([middle - half, middle + half])
+    assert difference(of([1.0, 1.0]), of([1.0, 1.0]))["ci95"]["f1_stress"] == [0, 0]
+    assert difference(of([1.0]), of([0.5, 1.0]))["ci95"]["f1_stress"] is None

@@ -143,6 +143,13 @@ class Folds:
                     f"{self.real.values.shape[1]} s of {', '.join(self.real.signals)}; run 02-Model and 03-Generator"
                 )
 
+    @classmethod
+    def among(cls, windows: Windows, most: int = 15) -> "Folds":
+        """Of one set of people, each held out from the others; of the first ones, as it takes a training each."""
+        people = list(dict.fromkeys(windows.subjects))[:most]
+        chosen = windows[np.isin(windows.subjects, people)]
+        return cls(chosen, chosen, dict.fromkeys(people, chosen), None)
+
     @property
     def protocols(self) -> list[str]:
         """Those of PROTOCOLS that these windows allow: the leaky one takes a generator that saw everybody."""

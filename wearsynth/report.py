@@ -39,6 +39,8 @@ def result_table(detection: dict[str, Any]) -> pd.DataFrame:
             (record["detector"], protocol + " (LEAKY)" * record["leaky"]): record
             for protocol, record in records.items()
         }
+    for name, records in detection.get("among_synthetic", {}).items():
+        rows[name, "trtr, among synthetic people"] = records["trtr"]
     for epsilon, detectors in detection.get("private", {}).items():
         rows |= {(name, f"trtr, epsilon {epsilon}"): records["trtr"] for name, records in detectors.items()}
     return _table(rows).rename_axis(["detector", "protocol"])

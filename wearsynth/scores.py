@@ -1,6 +1,7 @@
 """What predictions are worth, in numbers: scores a person, means with intervals over people, paired differences."""
 
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,21 @@ def paired_difference(record: dict, other: dict) -> dict:
     ours, theirs = (pd.DataFrame(each["subjects"]).T for each in (record, other))
     differences = ours - theirs.loc[ours.index]
     return {"mean": differences.mean().to_dict(), "ci95": _intervals(differences)}
+
+
+def difference(record: dict, other: dict) -> dict:
+    """Compares results on different people; arguments and result as of `paired_difference`, the interval by Welch's t.
+
+    Returns:
+        See there; no interval where either has one person.
+    """
+    ours, theirs = (pd.DataFrame(each["subjects"]).T for each in (record, other))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of scores that are the same for all, as 1 often is
+        interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
+    ends = {score: list(pair) for score, *pair in zip(ours, *map(np.ndarray.tolist, interval))}
+    known = {score: pair if np.isfinite(pair).all() else None for score, pair in ends.items()}
+    return {"mean": (ours.mean() - theirs.mean()).to_dict(), "ci95": known}
 
 
 def majority(real: Windows, test: Windows, held_out: list[str]) -> dict:
