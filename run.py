@@ -1,7 +1,7 @@
 """Runs the chain: checks the parameters, then executes the five notebooks into one run folder.
 
 python run.py                                on simulated recordings
-python run.py --recordings PATH              on real ones: a folder in WESAD's layout (S2/S2.pkl ...), or a 1 Hz table
+python run.py --recordings PATH              on real ones: WESAD (or its zip), a wristband's exports, or a table
 python run.py -p epsilon 10 -p folds S2,S5   with other parameters than the notebooks' own
 python run.py --from RUN -p detectors cnn_lstm   from what another run has finished
 """
@@ -32,8 +32,10 @@ from wearsynth.notebooks import NotebookError, execute, one_kernel, one_line
 from wearsynth.parameters import NOTEBOOKS, ROOT, BadInput, check_values, declared, defaults, read
 from wearsynth.privacy import check_delta
 from wearsynth.provenance import StaleFileError
-from wearsynth.recordings import RecordingError, find_people, find_recordings
+from wearsynth.readers import find_people, find_recordings
+from wearsynth.recordings import RecordingError
 from wearsynth.runs import CheckError, RunFolder
+from wearsynth.studies import read_study, study_names
 from wearsynth.tf_privacy import why_missing
 
 PRESETS = {
@@ -58,6 +60,8 @@ PRESETS = {
 }
 LONGEST_NAME = 200
 STOPPED = 130  # exit status
+PATHS = ("study", "prior")  # parameters that may be a file or folder,
+NAMES = ("public", "simulated", *study_names())  # or one of these
 OPTION_OF = {"recordings": "--recordings", "run_folder": "--out"}
 PACKAGES = (
     "tensorflow",
@@ -150,7 +154,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Reads the command line; argparse itself ends with status 2 on an unknown option."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--recordings", type=Path, metavar="PATH", help="folder in WESAD's layout, or 1 Hz table; default: simulated"
+        "--recordings", type=Path, metavar="PATH", help="WESAD or its zip, E4 exports, or a table; default: simulated"
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run folder; default: runs/<name that tells the parameters>"
@@ -195,6 +199,8 @@ def read_value(name: str, text: str) -> tuple[str, Any]:
     """Reads one `-p NAME VALUE`; raises ParameterError for what no notebook takes, BadInput for what has an option."""
     if name in OPTION_OF:
         raise BadInput(f"-p {name}: use {OPTION_OF[name]}")
+    if name in PATHS and text not in NAMES and Path(text).exists():
+        text = str(resolved(Path(text)))  # notebooks run elsewhere
     return name, read(name, text)
 
 
@@ -251,8 +257,9 @@ def folder_name(text: str) -> str:
 def prepare(folder: RunFolder, parameters: dict[str, Any]) -> None:
     """Does the first notebook's work, and cuts the windows: what runs on the same recordings have in common."""
     run_notebooks(folder, NOTEBOOKS[:1], parameters)
-    settings = ("signals", "scaling", "window_seconds", "hop_seconds", "stress_share", "prior")
-    folder.prepare_windows(*(parameters[name] for name in settings))
+    share = parameters["stress_share"] or folder.study.positive_share
+    cut = (parameters[name] for name in ("signals", "scaling", "window_seconds", "hop_seconds"))
+    folder.prepare_windows(*cut, share, parameters["prior"])
     print(f"prepared for other runs: --from {folder.path}")
 
 
@@ -279,7 +286,8 @@ def run_notebooks(folder: RunFolder, notebooks: Sequence[Path], parameters: dict
     """
     recordings = Path(parameters["recordings"]) if parameters["recordings"] else None
     stats = [path.stat() for path in find_recordings(recordings)] if recordings else []
-    keys = {None: fingerprint(package_source(), [(stat.st_size, stat.st_mtime_ns) for stat in stats])}
+    study = read_study(parameters["study"])  # the file may change, and its name not
+    keys = {None: fingerprint(package_source(), study, [(stat.st_size, stat.st_mtime_ns) for stat in stats])}
     failed = []
     with one_kernel() as kernel:
         for number, notebook in enumerate(notebooks, start=1):

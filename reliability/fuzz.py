@@ -27,9 +27,12 @@ from wearsynth.parameters import BadInput
 from wearsynth.privacy import Promise
 from wearsynth.protocols import _predict_once
 from wearsynth.provenance import Origin, StaleFileError, load_arrays, save_arrays
-from wearsynth.recordings import SIGNALS, RecordingError, load_table, one_hertz, read_recording, save_table
+from wearsynth.recordings import SIGNALS, RecordingError
+from wearsynth.resampling import one_hertz
 from wearsynth.runs import RunFolder
 from wearsynth.simulation import simulate_recording
+from wearsynth.tables import load_table, save_table
+from wearsynth.wesad import read_recording
 from wearsynth.windows import Windows
 from workflow import sweep
 

@@ -22,7 +22,7 @@ from reliability.kills import SMALL, start
 from wearsynth import simulation
 from wearsynth.ledger import SETTING
 from wearsynth.parameters import ROOT
-from wearsynth.recordings import read_table
+from wearsynth.readers import read_table
 
 MARKED, SECONDS = "S3", 60
 N_OTHERS = 400  # patterns that nobody was given

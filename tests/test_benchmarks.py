@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import results, simulation
 from benchmarks.limits import altered
-from wearsynth.recordings import one_hertz
+from wearsynth.resampling import one_hertz
 from wearsynth.simulation import POPULATION, simulate_recording, simulate_table
 
 

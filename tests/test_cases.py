@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from wearsynth.recordings import RecordingError, read_table
+from wearsynth.readers import read_table
+from wearsynth.recordings import RecordingError
 from wearsynth.simulation import write_cohort
 from wearsynth.windows import make_windows
 
@@ -69,7 +70,7 @@ REFUSED = {
     "fahrenheit": (wrist("TEMP", lambda temp: temp * 9 / 5 + 32), r"S4.pkl: TEMP has a median.*\(t - 32\) \* 5 / 9"),
     "other labels": (
         as_rest_and_stress,
-        "S4.pkl: has no 60 s of stress.*its label holds 0, 1: give labels as WESAD does",
+        "S4.pkl: has no 60 s of stress.*its label holds 0, 1: name the conditions in a study file",
     ),
     "a heart rate as the label": (as_heart_rates, "S4.pkl: is laid out as PPG-DaLiA's recordings are"),
     "no labels": (lambda content: content.update(label=0 * content["label"]), "S4.pkl: has no 60 s of stress"),

@@ -12,6 +12,7 @@ from wearsynth.generators import codec_of, fit
 from wearsynth.privacy import Promise
 from wearsynth.releases import Moments
 from wearsynth.sessions import draw_people
+from wearsynth.studies import Part
 
 SECONDS = 16
 
@@ -63,5 +64,5 @@ def test_the_published_discriminator_is_clipped_and_learns_to_tell(make_toy_wind
     np.testing.assert_array_equal(shown[..., 2], np.repeat(windows.labels[:, None], SECONDS, axis=1))
     training = fit(windows, Promise(epsilon=math.inf, clip_norm=1.0, steps=60), "lstm", toy_codec)
     assert training.fake_loss[-10:].mean() < training.fake_loss[:10].mean()
-    table = draw_people(training, 3, {"baseline": 160, "stress": 160})
+    table = draw_people(training, 3, (Part("baseline", 160, 0), Part("stress", 160, 1)))
     assert table["EDA"].between(0, 20).all() and table["HR"].between(40, 160).all() and table["HR"].std() > 0

@@ -28,6 +28,7 @@ from wearsynth.releases import choose_query
 from wearsynth.scores import score_table
 from wearsynth.sessions import draw_people
 from wearsynth.simulation import simulate_table
+from wearsynth.studies import WESAD
 from wearsynth.windows import SCALINGS, SIGNAL_SETS, concatenate, make_windows
 
 TRAINED_APART = [name for name in PROTOCOLS if name != "trts"]  # which shares its training with trtr
@@ -383,7 +384,7 @@ def everything_trained(table, trainings, cache):
         ("generator", "tstr"): [*blind.network.get_weights(), blind.moments.means, blind.moments.covariances],
         ("generator", "tstr_leaky"): [*shared.network.get_weights(), shared.moments.means, shared.moments.covariances],
     }
-    people = (draw_people(each, 3, {"baseline": 120, "stress": 60}, seed=1) for each in (blind, shared))
+    people = (draw_people(each, 3, WESAD.read_schedule("baseline 2, stress 1"), seed=1) for each in (blind, shared))
     of_blind, of_shared = (make_windows(each, "published", "subject", 12, 12) for each in people)
     folds = Folds(real, test, {PERSON: of_blind}, of_shared)
     for protocol in TRAINED_APART:

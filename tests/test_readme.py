@@ -10,8 +10,8 @@ import pytest
 from wearsynth import MAIN
 from wearsynth.files import PACKAGE
 from wearsynth.public import find_cohort
-from wearsynth.recordings import save_table
 from wearsynth.simulation import write_cohort
+from wearsynth.tables import save_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,20 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wearsynth.recordings import (
-    CONDITIONS,
-    SIGNALS,
-    Recording,
-    RecordingError,
-    find_recordings,
-    heart_rate,
-    load_table,
-    one_hertz,
-    read_recording,
-    read_table,
-    save_table,
-)
+from wearsynth import studies
+from wearsynth.readers import find_recordings, read_table
+from wearsynth.recordings import SIGNALS, Recording, RecordingError
+from wearsynth.resampling import heart_rate, one_hertz
 from wearsynth.simulation import simulate_recording, write_cohort
+from wearsynth.tables import load_table, save_table
+from wearsynth.wesad import read_recording
 
 ROOT = Path(__file__).parents[1]
 WESAD = ROOT.parent / "shared" / "wesad"
@@ -50,6 +43,8 @@ def recording(seconds=SECONDS, label=1):
         eda=2 + rng.normal(size=seconds * 4).cumsum() / 100,
         temp=34 + rng.normal(size=seconds * 4).cumsum() / 100,
         label=np.repeat(np.broadcast_to(label, seconds), 700).astype(np.int32),
+        label_rate=700,
+        conditions=studies.WESAD.codes,
     )
 
 
@@ -239,11 +234,12 @@ def test_a_small_file_takes_neither_time_nor_memory(tmp_path, data):
     """In a process of its own, which may take a second of the processor and 300 MB beside what it starts with."""
     program = (
         "import resource, sys, time\n"
-        "from wearsynth.recordings import RecordingError, read_recording\n"
+        "from pathlib import Path\n"
+        "from wearsynth.wesad import RecordingError, read_recording\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before, start = peak(), time.process_time()\n"
         "try:\n"
-        "    read_recording(sys.argv[1])\n"
+        "    read_recording(Path(sys.argv[1]))\n"
         "except RecordingError as error:\n"
         "    assert len(str(error)) < 400 and chr(10) not in str(error)\n"
         "    print(time.process_time() - start, (peak() - before) / 1e3)\n"
@@ -393,7 +389,7 @@ def person(seed, label=None):
     [
         (
             np.repeat([0, 1], 65),
-            "S3.pkl: has no 60 s of stress in a row .* its label holds 0, 1: give labels as WESAD does",
+            "S3.pkl: has no 60 s of stress in a row .* its label holds 0, 1: name the conditions in a study file",
         ),
         (np.zeros(130, int), "has no 60 s of stress"),
         (np.full(130, 2), "has no 60 s of baseline or amusement"),
@@ -413,7 +409,7 @@ def test_one_person_under_two_names_is_refused(tmp_path):
 def test_quality_says_what_was_read(tmp_path):
     reading = read_table(write_people(tmp_path, {"S2": person(0)}))
     row = reading.quality.loc["S2"]
-    assert (row["baseline, min"], row["stress, min"], row["transient, min"]) == (1.1, 1.1, 0)
+    assert (row["baseline, min"], row["stress, min"], row["missing, s"]) == (1.1, 1.1, 0)
     assert (row[["filled, s", "missing, s", "off_wrist, s", "stretched, s"]] == 0).all()
     assert row["digest"] == read_recording(tmp_path / "S2" / "S2.pkl").digest
 
@@ -457,9 +453,10 @@ def test_recordings_are_found_in_order_of_number(tmp_path):
 
 
 def test_folder_without_recordings_is_refused(tmp_path):
-    with pytest.raises(RecordingError, match="no recording in it; expected WESAD's layout.*S2/S2.pkl"):
+    layouts = "expected WESAD's layout.*S2/S2.pkl.* or the wristband's exports"
+    with pytest.raises(RecordingError, match=f"no recording in it; {layouts}"):
         find_recordings(tmp_path)
-    with pytest.raises(RecordingError, match="no such folder, and no 1 Hz table .*; expected WESAD's layout"):
+    with pytest.raises(RecordingError, match=f"no such folder, and no table .*; {layouts}"):
         find_recordings(tmp_path / "missing")
 
 
@@ -499,7 +496,7 @@ def test_labels():
     assert table.condition.tolist() == [names[code] for code in codes]
     expected = pd.array([{1: 0, 2: 1, 3: 0}.get(code) for code in codes], dtype="Int64")
     pd.testing.assert_extension_array_equal(table.label.array, expected)
-    assert set(table.condition) == set(CONDITIONS.values())
+    assert set(table.condition) == {studies.NO_CONDITION, *studies.WESAD.codes.values()}
 
 
 def test_movement_is_that_of_a_slow_loop():
@@ -660,9 +657,8 @@ def real_recording(number):
     """A person of WESAD, from the arrays that its pickles are made of."""
     with np.load(WESAD / f"S{number}_wrist.npz") as file:
         label = np.repeat(file["label_1hz"], 700)
-        return Recording(
-            f"S{number}", file["ACC"] / 64, *(file[key].astype(float) for key in ("BVP", "EDA", "TEMP")), label
-        )
+        acc, *others = file["ACC"] / 64, *(file[key].astype(float) for key in ("BVP", "EDA", "TEMP"))
+        return Recording(f"S{number}", acc, *others, label, 700, studies.WESAD.codes)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import pytest
 import run
 from wearsynth import parameters
 from wearsynth.notebooks import NotebookError, execute, one_kernel
-from wearsynth.recordings import load_table
 from wearsynth.runs import EVERYONE, CheckError, RunFolder
 from wearsynth.scores import SCORES, score_table
+from wearsynth.tables import load_table
 
 PEOPLE = ["S2", "S3", "S4"]
 

@@ -13,8 +13,8 @@ from wearsynth import runs
 from wearsynth.files import fingerprint
 from wearsynth.provenance import StaleFileError
 from wearsynth.public import find_cohort
-from wearsynth.recordings import save_table
 from wearsynth.runs import CheckError, RunFolder
+from wearsynth.tables import save_table
 from wearsynth.windows import make_windows
 
 NOTEBOOKS = RunFolder.NOTEBOOKS

@@ -10,12 +10,16 @@ import pytest
 from wearsynth.codecs import DescriptorCodec, LevelCodec
 from wearsynth.generators import Generator
 from wearsynth.public import find_cohort
-from wearsynth.recordings import SIGNALS, RecordingError, load_table, read_table, save_table
+from wearsynth.readers import read_table
+from wearsynth.recordings import SIGNALS, RecordingError
 from wearsynth.releases import Moments
-from wearsynth.sessions import BEYOND, CHANGE, FADE, LEAST_EDA, Session, Sessions, draw_people, read_schedule
+from wearsynth.sessions import BEYOND, CHANGE, FADE, LEAST_EDA, Session, Sessions, draw_people
+from wearsynth.studies import WESAD
+from wearsynth.tables import load_table, save_table
 from wearsynth.windows import PUBLIC_RANGES, make_windows
 
-SCHEDULE = {"baseline": 600, "stress": 390, "amusement": 120}
+SCHEDULE = WESAD.read_schedule("baseline 10, stress 6.5, amusement 2")
+SECONDS = {part.condition: part.seconds for part in SCHEDULE}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def people(prior):
 
 
 def test_a_schedule_is_read_in_minutes():
-    assert read_schedule(" stress 1.5,baseline 20") == {"stress": 90, "baseline": 1200}
+    assert WESAD.read_schedule(" stress 1.5,baseline 20") == (("stress", 90, 1), ("baseline", 1200, 0))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ def test_a_schedule_is_read_in_minutes():
 )
 def test_what_is_no_schedule_is_refused(text):
     with pytest.raises(ValueError, match="schedule=.*expected"):
-        read_schedule(text)
+        WESAD.read_schedule(text)
 
 
 def test_a_session_follows_the_schedule_and_every_second_one_turns_the_rest_round():
@@ -65,8 +69,8 @@ def test_a_session_follows_the_schedule_and_every_second_one_turns_the_rest_roun
         session = Session.of(SCHEDULE, person, 60)
         changes = session.table["condition"] != session.table["condition"].shift()
         assert session.table["condition"][changes].tolist() == [order[0], "transient", order[1], "transient", order[2]]
-        assert session.table["condition"].value_counts().to_dict() == SCHEDULE | {"transient": 2 * CHANGE}
-        assert session.table["time"].tolist() == list(range(sum(SCHEDULE.values()) + 2 * CHANGE))
+        assert session.table["condition"].value_counts().to_dict() == SECONDS | {"transient": 2 * CHANGE}
+        assert session.table["time"].tolist() == list(range(sum(SECONDS.values()) + 2 * CHANGE))
         known = session.table["condition"].map({"baseline": 0, "amusement": 0, "stress": 1}).astype("Int64")
         pd.testing.assert_series_equal(session.table["label"], known, check_names=False)
         # A minute is what most of its seconds are: at 390 s the change comes in its middle.
@@ -79,7 +83,7 @@ def test_a_session_follows_the_schedule_and_every_second_one_turns_the_rest_roun
 
 
 def test_between_conditions_coordinates_go_over_and_levels_are_right_over_each_condition():
-    session = Session.of({"baseline": 120, "stress": 60}, 0, 60)
+    session = Session.of(WESAD.read_schedule("baseline 2, stress 1"), 0, 60)
     coordinates = np.column_stack([np.array([1.0, 3, 9, 9, 9, 9, 9, -3])])
     expected = [1, 3, 2, 1, 0, -1, -2, -3]
     np.testing.assert_allclose(session.across(coordinates)[:, 0], expected)
@@ -120,7 +124,7 @@ def test_what_a_public_person_did_comes_back_as_it_was(codec, public):
     chosen = [first]
     while len(chosen) < 10:
         chosen.append(sessions._next[chosen[-1]])
-    session = Session.of({"baseline": 600}, 0, 60)
+    session = Session.of(SCHEDULE[:1], 0, 60)
     found = sessions.decode(codec.encode(donors.scaled[chosen]), session)
     start = donors.starts[first]
     known = donors.seconds[start : start + 600].astype(float)
@@ -214,7 +218,9 @@ def test_no_two_people_are_made_alike(prior):
 def test_a_hundred_people_and_six_signals_have_their_table(tmp_path):
     table = find_cohort("public").table().query("subject == 'S2'").reset_index(drop=True)
     codec = DescriptorCodec.from_table(table, "published", 60)
-    people = draw_people(Generator(codec, Moments(codec.means, codec.covariances)), 100, {"baseline": 60, "stress": 60})
+    people = draw_people(
+        Generator(codec, Moments(codec.means, codec.covariances)), 100, WESAD.read_schedule("baseline 1, stress 1")
+    )
     assert people["subject"].iloc[[0, -1]].tolist() == ["syn01", "syn100"]
     save_table(people, tmp_path / "people.csv")
     assert list(load_table(tmp_path / "people.csv", codec.signals)) == list(people)
@@ -237,7 +243,7 @@ def test_baselines_make_people_of_loose_minutes():
     codec = LevelCodec(("EDA", "HR"), 60)
     table = draw_people(Generator(codec, Moments(codec.means, codec.covariances)), 3, SCHEDULE, seed=0)
     assert list(table.columns) == ["subject", "time", "EDA", "HR", "condition", "label"]
-    assert len(table) == 3 * (sum(SCHEDULE.values()) + 2 * CHANGE) and table["HR"].between(40, 160).all()
+    assert len(table) == 3 * (sum(SECONDS.values()) + 2 * CHANGE) and table["HR"].between(40, 160).all()
 
 
 def test_a_table_that_is_no_cohort_is_refused(people, tmp_path):
@@ -254,8 +260,11 @@ def test_a_table_that_is_no_cohort_is_refused(people, tmp_path):
     axes = ["ACC_x", "ACC_y", "ACC_z"]
     refused(people.assign(**{axis: 64 * people[axis] for axis in axes}), "syn01: acceleration has a median length of 6")
     refused(people.assign(TEMP=1.8 * people["TEMP"] + 32), "syn01: TEMP has a median of .*degrees C")
-    refused(people.assign(label=people["label"].fillna(1)), "syn01: a label is not its condition's")
-    refused(pd.concat([people, people[:5]]), "syn01: expected one row a second in order")
+    refused(
+        people.assign(label=people["label"].fillna(1)),
+        "syn01: label 1 of condition .transient. is not that of the study WESAD",
+    )
+    refused(pd.concat([people, people[:5]]), "syn01: expected their rows in a row; sort")
     twins = people.copy()
     twins.loc[twins["subject"] == "syn03", signals] = twins.loc[twins["subject"] == "syn01", signals].to_numpy()
     refused(twins, "syn03: is syn01 once more")

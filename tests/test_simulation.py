@@ -11,8 +11,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from wearsynth import simulation
-from wearsynth.recordings import SIGNALS, find_recordings, one_hertz, read_recording
+from wearsynth.readers import find_recordings
+from wearsynth.recordings import SIGNALS
+from wearsynth.resampling import one_hertz
 from wearsynth.simulation import POPULATION, simulate_recording, write_cohort
+from wearsynth.wesad import read_recording
 
 BASELINE, STRESS, AMUSEMENT = 1, 2, 3
 

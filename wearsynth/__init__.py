@@ -22,8 +22,8 @@ MAIN = {
     "draw_people": "sessions",
     "fit": "generators",
     "make_windows": "windows",
-    "read_schedule": "sessions",
-    "read_table": "recordings",
+    "read_study": "studies",
+    "read_table": "readers",
     "simulate_table": "simulation",
 }
 

@@ -78,7 +78,7 @@ class DescriptorCodec:
         """Takes the prior from a 1 Hz table of public people; private ones would be outside the guarantee.
 
         Args:
-            table: as `recordings.py` makes it.
+            table: as `readers.read_table` makes it.
             signals: as of `windows.make_windows`, like the next one.
             window_seconds: see there.
             stress_share: share of stress in the study's protocol; public.

@@ -63,7 +63,7 @@ def people_levels(table: pd.DataFrame) -> pd.DataFrame:
     """Each person's level of each signal by class: medians in physical units.
 
     Args:
-        table: 1 Hz table, as `recordings.read_table` makes it.
+        table: 1 Hz table, as `readers.read_table` makes it.
 
     Returns:
         One row a label and person (index `label`, `subject`), one column a signal.

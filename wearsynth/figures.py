@@ -60,7 +60,7 @@ plt.rcParams.update({"figure.dpi": 100, "savefig.dpi": 100, "axes.spines.top": F
 
 
 def recording(table: pd.DataFrame, subject: str, kind: str) -> Figure:
-    """One person's signals over time, as `recordings.py` makes the table, the conditions shaded."""
+    """One person's signals over time, as `readers.read_table` makes the table, the conditions shaded."""
     rows = table[table["subject"] == subject]
     signals = [name for name in EXTENDED if name in rows]
     figure, axes = _figure(f"Signals of {subject}", kind, len(signals), 1, 0.85 * len(signals), sharex=True)
@@ -79,7 +79,7 @@ def recording(table: pd.DataFrame, subject: str, kind: str) -> Figure:
 
 
 def conditions(table: pd.DataFrame, kind: str) -> Figure:
-    """Everybody's conditions over time, as `recordings.py` makes the table."""
+    """Everybody's conditions over time, as `readers.read_table` makes the table."""
     people = table.groupby("subject", sort=False)
     figure, axes = _figure("Conditions", kind, people.ngroups, 1, 0.3 * people.ngroups + 0.8, sharex=True)
     for ax, (person, rows) in zip(axes.flat, people):

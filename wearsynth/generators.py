@@ -135,12 +135,13 @@ def fit(
 ) -> Generator:
     """Trains a generator on real windows, under a promise.
 
-    >>> from wearsynth.sessions import draw_people, read_schedule
+    >>> from wearsynth.sessions import draw_people
     >>> from wearsynth.simulation import simulate_table
+    >>> from wearsynth.studies import WESAD
     >>> from wearsynth.windows import make_windows
     >>> windows = make_windows(simulate_table(n_subjects=4, seed=1), "extended", "public", 60, 30)
     >>> generator = fit(windows, Promise("subject", epsilon=10.0, delta=1e-3), "released")
-    >>> draw_people(generator, 2, read_schedule("baseline 3, stress 2"))["subject"].unique().tolist()
+    >>> draw_people(generator, 2, WESAD.read_schedule("baseline 3, stress 2"))["subject"].unique().tolist()
     ['syn01', 'syn02']
 
     Args:

@@ -20,9 +20,8 @@ from wearsynth.generators import check_kind
 from wearsynth.privacy import Promise, read_epsilons
 from wearsynth.protocols import choose_protocols
 from wearsynth.public import find_cohort
-from wearsynth.recordings import STRESS_LABEL
 from wearsynth.runs import RunFolder
-from wearsynth.sessions import read_schedule
+from wearsynth.studies import read_study
 
 ROOT = PACKAGE.parent
 NOTEBOOKS = tuple(ROOT / f"{name}.ipynb" for name in RunFolder.NOTEBOOKS)
@@ -153,7 +152,8 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
         (promise, lambda *values: Promise(**dict(zip(promise, values)))),
         (("generator",), check_kind),
         (("prior",), find_cohort),
-        (("schedule", "window_seconds"), _check_schedule),
+        (("study",), read_study),
+        (("study", "schedule", "window_seconds"), _check_schedule),
         (("protocols",), choose_protocols),
         (("signals", "scaling", "window_seconds", "hop_seconds"), windows.check),
         (("detectors",), choose_detectors),
@@ -166,18 +166,18 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
     ]
 
 
-def _check_schedule(schedule: str, window_seconds: int) -> None:
-    lengths = read_schedule(schedule)
-    for label in (0, 1):
-        longest = max(seconds for condition, seconds in lengths.items() if STRESS_LABEL[condition] == label)
-        if longest < window_seconds:
-            what = "stress" if label else "baseline or amusement"
+def _check_schedule(study: str, schedule: str, window_seconds: int) -> None:
+    known = read_study(study)
+    parts = known.read_schedule(schedule or known.schedule)
+    for label, conditions in ((0, known.negative), (1, known.positive)):
+        if max(part.seconds for part in parts if part.label == label) < window_seconds:
+            what = " or ".join(conditions)
             raise ValueError(f"schedule={schedule!r}: expected {what} to last a window, {window_seconds} s, at least")
 
 
 def _check_share(value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"stress_share={value!r}: expected a number between 0 and 1")
+    if not 0 <= value < 1:
+        raise ValueError(f"stress_share={value!r}: expected a number between 0 and 1, or 0 for the study's own")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from wearsynth.files import PACKAGE, fingerprint, replacing, sha256
-from wearsynth.recordings import RecordingError, find_recordings, load_table, read_table
+from wearsynth.readers import find_recordings, read_table
+from wearsynth.recordings import RecordingError
 from wearsynth.simulation import simulate_table
+from wearsynth.tables import load_table
 
 STRESS_PREDICT = PACKAGE.parent / "data" / "public" / "stress_predict_1hz.csv.xz"
 N_SIMULATED, COHORT = 40, 1000  # simulated people, and their seed: other ones than those of the default recordings
@@ -42,7 +44,7 @@ class Cohort:
         return fingerprint(sha256([*self.files]) if self.files else self.name)
 
     def table(self) -> pd.DataFrame:
-        """Their 1 Hz table, as `recordings.read_table` makes it."""
+        """Their 1 Hz table, as `readers.read_table` makes it."""
         if not self.files:
             return simulate_table(N_SIMULATED, COHORT)
         if self.files[0].suffix == ".pkl":

@@ -19,7 +19,8 @@ from wearsynth.files import fingerprint, replacing, source_of, write_json
 from wearsynth.ledger import Ledger, ledger_path
 from wearsynth.provenance import KINDS, Origin, StaleFileError, has_origin
 from wearsynth.public import expect_others, find_cohort
-from wearsynth.recordings import load_table
+from wearsynth.studies import Study
+from wearsynth.tables import load_table
 from wearsynth.windows import Windows, make_windows
 
 LARGE = (".npz", ".csv", ".pkl")  # files that are linked between run folders; their writers replace them
@@ -112,6 +113,11 @@ class RunFolder:
         if kind not in KINDS:
             raise StaleFileError(f"{self.metrics_file}: recordings of kind {str(kind)[:40]!r}; run 01-Data again")
         return kind
+
+    @property
+    def study(self) -> Study:
+        """The study whose recordings these are."""
+        return Study(**self._of("01-Data", "run", "recordings", "study"))
 
     @property
     def generator_origin(self) -> Origin:

@@ -18,11 +18,10 @@ import pandas as pd
 from wearsynth.codecs import DescriptorCodec, moments_of
 from wearsynth.donors import Acceleration, directions, movement, rotations
 from wearsynth.generators import Generator
-from wearsynth.recordings import CONDITIONS, STRESS_LABEL
 from wearsynth.releases import Moments
+from wearsynth.studies import NO_CONDITION, Part
 from wearsynth.windows import LOG_SIGNALS, unscale
 
-BETWEEN = CONDITIONS[0]  # from one condition to the next: without a label
 LOOKED_AT = 60  # nearest donors of a minute, of whom some may not give theirs
 CANDIDATES = 12  # nearest donors of a minute, among which the course through a session is looked for
 SEAM = 8.0  # what going over to another stretch costs, where a donor's distance has a unit a descriptor
@@ -35,39 +34,6 @@ FLAT = 1e-4  # standard deviation on the public scale, below which a signal has 
 BEYOND = 0.1  # of the public range, to either side, within which synthetic people stay, but for what is centred
 FADE = 5  # s before and after a seam, in which one stretch fades into the next
 LEAST_EDA = 0.05  # uS, of worn electrodes: people whose own lowest value is below have lost contact for a moment
-
-
-def read_schedule(text: str) -> dict[str, int]:
-    """Reads a session's conditions and their lengths.
-
-    >>> read_schedule("baseline 20, stress 10, amusement 6.5")
-    {'baseline': 1200, 'stress': 600, 'amusement': 390}
-
-    Args:
-        text: conditions and minutes, separated by commas, in order: some of baseline, stress and amusement.
-
-    Returns:
-        Condition -> seconds.
-
-    Raises:
-        ValueError: something else.
-    """
-    schedule = {}
-    for part in text.split(","):
-        condition, _, minutes = part.strip().rpartition(" ")
-        try:
-            seconds = round(60 * float(minutes))
-        except (ValueError, OverflowError):
-            seconds = 0
-        if condition not in STRESS_LABEL or condition in schedule or not 60 <= seconds <= 24 * 3600:
-            raise ValueError(
-                f"schedule={text!r}: {part.strip()!r}: expected a condition, one of {', '.join(STRESS_LABEL)}, each "
-                "once, and its minutes, from 1 to 1440, as in 'baseline 20, stress 10, amusement 6.5'"
-            )
-        schedule[condition] = seconds
-    if {STRESS_LABEL[condition] for condition in schedule} != {0, 1}:
-        raise ValueError(f"schedule={text!r}: expected stress, and a condition without it")
-    return schedule
 
 
 @dataclass(frozen=True)
@@ -85,25 +51,26 @@ class Session:
     table: pd.DataFrame
 
     @classmethod
-    def of(cls, schedule: dict[str, int], person: int, window_seconds: int) -> "Session":
+    def of(cls, schedule: tuple[Part, ...], person: int, window_seconds: int) -> "Session":
         """One person's session; every second person has all conditions but the first in the opposite order.
 
         Args:
-            schedule: condition -> seconds.
+            schedule: conditions, in order.
             person: number of the person.
             window_seconds: length of a minute, s.
         """
         first, *others = schedule
+        between = Part(NO_CONDITION, CHANGE, label=-1)
         order = [first, *(others[::-1] if person % 2 else others)]
-        parts = [part for name in order for part in ((name, schedule[name], name), (BETWEEN, CHANGE, name))][:-1]
-        names, lengths, before = zip(*parts)
-        conditions, before = np.repeat(names, lengths), np.repeat(before, lengths)
-        known = pd.array([STRESS_LABEL.get(condition) for condition in conditions], "Int64")
+        parts = [part for condition in order for part in (condition, between)][:-1]
+        before = [part.label for part in order for _ in range(2)][:-1]
+        columns = zip(*((part.condition, part.label, label) for part, label in zip(parts, before)))
+        conditions, labels, before = (np.repeat(column, [part.seconds for part in parts]) for column in columns)
+        known = pd.array(np.where(labels >= 0, labels, None), "Int64")
         table = pd.DataFrame({"time": np.arange(len(conditions)), "condition": conditions, "label": known})
         middles = np.arange(window_seconds // 2, len(table) + window_seconds // 2, window_seconds)
         middles = np.minimum(middles, len(table) - 1)
-        labels = np.array([STRESS_LABEL[condition] for condition in before])
-        return cls(labels[middles], (conditions == BETWEEN)[middles], table)
+        return cls(before[middles], labels[middles] < 0, table)
 
     def level_of(self, wanted: np.ndarray, values: np.ndarray) -> np.ndarray:
         """What has to be added to a signal's seconds for its level to be right over each condition.
@@ -345,24 +312,25 @@ class Sessions:
         return directions(moved) * length
 
 
-def draw_people(generator: Generator, n_people: int, schedule: dict[str, int], seed: int = 0) -> pd.DataFrame:
+def draw_people(generator: Generator, n_people: int, schedule: tuple[Part, ...], seed: int = 0) -> pd.DataFrame:
     """Draws synthetic people: each a session, second by second, in physical units.
 
     >>> from wearsynth.codecs import LevelCodec
+    >>> from wearsynth.studies import WESAD
     >>> codec = LevelCodec(("EDA", "HR"), 60)
     >>> generator = Generator(codec, Moments(codec.means, codec.covariances))
-    >>> table = draw_people(generator, 2, read_schedule("baseline 3, stress 2"))
+    >>> table = draw_people(generator, 2, WESAD.read_schedule("baseline 3, stress 2"))
     >>> table["condition"].value_counts(sort=False).to_dict()
     {'baseline': 360, 'transient': 600, 'stress': 240}
 
     Args:
         generator: a trained one.
         n_people: how many.
-        schedule: the study's conditions and their lengths, as `read_schedule` gives them.
+        schedule: the study's conditions and their lengths, as of `Study.read_schedule`.
         seed: of everything random.
 
     Returns:
-        A table such as `recordings.read_table` makes of real people: `subject` ('syn01' ...), `time` (s), the signals
+        A table such as `readers.read_table` makes of real people: `subject` ('syn01' ...), `time` (s), the signals
         in their units, `condition`, `label`; between conditions, 'transient' and no label.
     """
     codec, tables = generator.codec, []

@@ -52,12 +52,13 @@ from wearsynth.recordings import (
     ACC_UNITS_PER_G,
     BVP_RATE,
     EDA_RATE,
-    LABEL_RATE,
     TEMP_RATE,
     Recording,
-    one_hertz,
 )
+from wearsynth.resampling import one_hertz
+from wearsynth.studies import WESAD
 from wearsynth.wear import DISTURBANCES, ESTIMATED, NORMAL_QUANTILES, TIME_CONSTANTS, Wear
+from wearsynth.wesad import LABEL_RATE
 
 # What people differ in, drawn evenly between two ends. A response is the change at full arousal.
 TRAITS = {
@@ -182,12 +183,14 @@ def simulate_recording(subject: str, seed: int, population: Population = POPULAT
         eda=_skin_conductance(rng, person, arousal, disturbance),
         temp=_skin_temperature(rng, person, arousal),
         label=np.repeat(session.label.to_numpy(np.int32), LABEL_RATE),
+        label_rate=LABEL_RATE,
+        conditions=WESAD.codes,
     )
     return recording, heart_rate.reshape(-1, BVP_RATE).mean(axis=1)
 
 
 def simulate_table(n_subjects: int, seed: int, population: Population = POPULATION) -> pd.DataFrame:
-    """The 1 Hz table (`recordings.one_hertz`) of simulated people; other parameters as of `write_cohort`.
+    """The 1 Hz table (`resampling.one_hertz`) of simulated people; other parameters as of `write_cohort`.
 
     >>> simulate_table(n_subjects=2, seed=0)["subject"].unique().tolist()
     ['S2', 'S3']

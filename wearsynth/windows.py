@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from wearsynth.provenance import Origin, load_arrays, save_arrays
+from wearsynth.studies import WESAD
 
 PUBLISHED = ("BVP", "EDA", "ACC_x", "ACC_y", "ACC_z", "TEMP")
 EXTENDED = (*PUBLISHED, "HR", "BVP_amplitude", "ACC_movement")
@@ -34,9 +35,7 @@ PUBLIC_RANGES = {
     ),  # g; on a log scale, from half a step of the sensor (1/64 g) over many samples to shaking
 }
 LOG_SIGNALS = ("BVP_amplitude", "ACC_movement")  # strengths: their ratios carry the meaning, and bursts span decades
-# Public: 10 of 36.5 minutes of stress, baseline and amusement by WESAD's protocol (Schmidt et al. 2018), whoever takes
-# part. What the people at hand really sat through is private.
-STRESS_SHARE = 0.274
+STRESS_SHARE = WESAD.positive_share  # public; what the people at hand really sat through is private
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
     ((36, 60, 6), ('BVP', 'EDA', 'ACC_x', 'ACC_y', 'ACC_z', 'TEMP'))
 
     Args:
-        table: as `recordings.py` makes it; rows without a label are left out.
+        table: as `readers.read_table` makes it; rows without a label are left out.
         signals: 'published' (six) or 'extended' (nine).
         scaling: 'subject', by each person's own mean and standard deviation over the labelled rows, or 'public', fixed
             bounds.

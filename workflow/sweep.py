@@ -27,7 +27,7 @@ from workflow.results import VARIED
 FOLDER = Path(__file__).resolve().parent
 SNAKEMAKE = run.ROOT / ".venv-sweep" / "bin" / "snakemake"
 # What table and windows follow from.
-PREPARED = ("simulated_people", "signals", "scaling", "window_seconds", "hop_seconds", "stress_share", "prior")
+PREPARED = ("simulated_people", "study", "signals", "scaling", "window_seconds", "hop_seconds", "stress_share", "prior")
 TESTED = ("protocols", "detectors", "private_epsilons")  # what is tested in a run: each has rows of its own
 KEYS = ("grid", "parameters", "table", "jobs")
 JOBS = ("folds", "runs")
@@ -113,7 +113,7 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
             raise BadInput(f"run {name}: it stands in the grid twice, or its name is too long for a folder")
         runs[name], known[name] = {key: str(value) for key, value in typed.items()}, same
         base = {key: str(parameters[key]) for key in PREPARED[bool(recordings) :]}
-        start[name] = "-".join(base.values())
+        start[name] = run.folder_name("-".join(base.values()))
         prepared[start[name]] = base
     if parameters["detector_seeds"] > 1 and len({each["seed"] for each in known.values()}) > 1:
         raise BadInput("detector_seeds: seeds of several runs would be counted twice; give more seeds in the grid")

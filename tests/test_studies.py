@@ -1,0 +1,69 @@
+"""Study files: what they say of conditions, and what is refused."""
+
+import pytest
+import yaml
+
+from wearsynth.studies import WESAD, Part, read_study, study_names
+
+PAIN = {
+    "name": "pain",
+    "positive": ["cold water"],
+    "negative": ["rest", "film"],
+    "schedule": "rest 10, cold water 2.5, film 5",
+}
+
+
+def written(tmp_path, **changes):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({name: value for name, value in (PAIN | changes).items() if value is not None}))
+    return path
+
+
+def test_wesads_is_its_protocol():
+    assert WESAD.labels == {"stress": 1, "baseline": 0, "amusement": 0}
+    assert WESAD.positive_share == 0.274  # 10 of 36.5 minutes (Schmidt et al. 2018)
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_those_that_come_along_are_read_by_name(name):
+    assert {*read_study(name).labels.values()} == {0, 1}
+
+
+def test_a_file_of_ones_own(tmp_path):
+    study = read_study(written(tmp_path))
+    assert study.read_schedule("rest 1, cold water 2") == (Part("rest", 60, 0), Part("cold water", 120, 1))
+    assert study.positive_share == round(2.5 / 17.5, 3)
+    assert type(study)(**study.public_facts) == study  # as it goes through metrics.json
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"positve": ["pain"]}, "'positve': did you mean 'positive'"),
+        ({"negative": None}, "'negative' is missing"),
+        ({"positive": "pain"}, r"positive: 'pain': expected a list of one condition or more"),
+        ({"positive": []}, "positive: .*expected a list"),
+        ({"negative": ["rest", 3]}, "negative: .*expected a list"),
+        ({"negative": ["cold water"]}, "'cold water' is positive and negative"),
+        ({"schedule": "rest 10"}, "schedule='rest 10': expected cold water, and a condition without it"),
+        ({"schedule": "rest 10, colds 2"}, "'colds 2': expected a condition, one of cold water, rest, film"),
+        ({"schedule": 12}, "schedule: 12: expected text"),
+        ({"codes": {"1": "rest"}}, "codes: '1': 'rest': expected a number from 1 to 7"),
+        ({"codes": ["rest"]}, "codes: .*expected numbers and conditions"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=rf"study\.yaml: .*{message}"):
+        read_study(written(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "\0", "!!python/object/apply:os.system [true]"])
+def test_what_is_no_study_file_is_refused(tmp_path, text):
+    (tmp_path / "study.yaml").write_text(text)
+    with pytest.raises(ValueError, match="study.yaml.*expected"):
+        read_study(tmp_path / "study.yaml")
+
+
+def test_where_there_is_none_the_known_ones_are_named():
+    with pytest.raises(ValueError, match="study='wesat': cannot be read .*expected stress_predict, wesad, or"):
+        read_study("wesat")

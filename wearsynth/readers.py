@@ -1,0 +1,146 @@
+"""Finds out how recordings are laid out, and reads them: WESAD's pickles, the wristband's own exports, or a table."""
+
+import zipfile
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from wearsynth import empatica, tables, wesad
+from wearsynth.files import fingerprint
+from wearsynth.recordings import Recording, RecordingError
+from wearsynth.resampling import one_hertz
+from wearsynth.studies import WESAD, Study
+
+READERS = (wesad, empatica)
+EXPECTED = f"expected {' or '.join(reader.LAYOUT for reader in READERS)}"
+
+
+class Reading(NamedTuple):
+    """All recordings of a folder.
+
+    Args:
+        table: as of `resampling.one_hertz`, one person below the other.
+        quality: one row a person (index `subject`): minutes of each condition, seconds repaired and left out, and
+            `digest`, that of the recording.
+    """
+
+    table: pd.DataFrame
+    quality: pd.DataFrame
+
+
+def find_recordings(folder: str | Path) -> list[Path]:
+    """Finds the files that a path leads to.
+
+    Args:
+        folder: recordings in WESAD's layout (S2/S2.pkl ...), or a zip of it; sessions as the wristband exports them
+            (`empatica.py`); or a table (`tables.read_plain`).
+
+    Raises:
+        RecordingError: there is no such folder, no recording in it, or two layouts at once.
+    """
+    folder = Path(folder)
+    if tables.is_table(folder):
+        return [folder]
+    _, people = _found(folder)
+    files = dict.fromkeys(file for sessions in people.values() for path in sessions for file in _files(path))
+    return [*files, *(path for path in [folder / empatica.CONDITIONS] if path.is_file())]
+
+
+def find_people(folder: str | Path) -> list[str]:
+    """Names the people whose recordings `find_recordings` finds; raises RecordingError as it does."""
+    folder = Path(folder)
+    return tables.names(folder) if tables.is_table(folder) else [*_found(folder)[1]]
+
+
+def _found(folder: Path) -> tuple[ModuleType, dict[str, list[Path]]]:
+    """The reader of a folder, and each person's recordings."""
+    if not folder.exists():
+        raise RecordingError(f"{folder}: no such folder, and no table ({', '.join(tables.SUFFIXES)}); {EXPECTED}")
+    if folder.is_file() and not zipfile.is_zipfile(folder):
+        raise RecordingError(f"{folder}: is no folder, no zip and no table ({', '.join(tables.SUFFIXES)}); {EXPECTED}")
+    found = [(reader, people) for reader in READERS if (people := reader.find(folder))]
+    if not found:
+        raise RecordingError(f"{folder}: no recording in it; {EXPECTED}")
+    if len(found) > 1:
+        raise RecordingError(f"{folder}: {' and '.join(reader.LAYOUT for reader, _ in found)} at once; give one alone")
+    return found[0]
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of which a recording consists."""
+    if isinstance(path, zipfile.Path):
+        return [Path(path.root.filename)]
+    return sorted(file for file in path.iterdir() if file.suffix == ".csv") if path.is_dir() else [path]
+
+
+def read_table(folder: str | Path, study: Study = WESAD, progress: bool = True) -> Reading:
+    """Reads everybody's recordings, one person at a time, or a table that holds them.
+
+    >>> import tempfile
+    >>> from wearsynth.simulation import write_cohort
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = write_cohort(folder, n_subjects=1)
+    ...     table, quality = read_table(folder)
+    >>> list(table.columns)[:4], len(table) > 1000
+    (['subject', 'time', 'BVP', 'EDA'], True)
+
+    Args:
+        folder: as of `find_recordings`.
+        study: what conditions mean.
+        progress: whether to show progress on standard error, when reading takes long.
+
+    Returns:
+        The tables of `one_hertz`, one below the other, and what is known of their quality.
+
+    Raises:
+        RecordingError: there is no recording, one of them is refused, lacks a class, or is another's once more.
+    """
+    folder = Path(folder)
+    if tables.is_table(folder):
+        table, rows = tables.read_plain(folder, study)
+        return Reading(table, _quality(rows))
+    reader, people = _found(folder)
+    parts, rows = [], {}
+    silent = {} if progress else {"disable": True}  # no False, which would overrule the environment's TQDM_DISABLE
+    for name in people:
+        tables.check_name(name, folder)
+    for name, files in tqdm(people.items(), desc="recordings", unit="person", delay=2, **silent):
+        recordings = reader.read(folder, name, files, study)
+        try:
+            person = pd.concat([one_hertz(recording, study) for recording in recordings], ignore_index=True)
+            tables.check_classes(person, study, np.unique([np.unique(one.label) for one in recordings]))
+        except RecordingError as error:
+            raise RecordingError(f"{files[0]}: {error}") from None
+        rows[name] = tables.minutes(person) | _repaired(recordings) | {"digest": _digest(recordings)}
+        twin = next(other for other, row in rows.items() if row["digest"] == rows[name]["digest"])
+        if twin != name:
+            raise RecordingError(f"{files[0]}: is the recording of {twin} once more; leave one out")
+        parts.append(person)
+    return Reading(pd.concat(parts, ignore_index=True), _quality(rows))
+
+
+def _quality(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """One row a person; a condition that somebody was not in lasted 0 minutes."""
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("subject")
+    numbers = table.columns.drop("digest")
+    order = sorted(numbers, key=lambda name: not name.endswith(", min"))
+    return table.fillna(dict.fromkeys(numbers, 0.0))[[*order, "digest"]]
+
+
+def _repaired(recordings: list[Recording]) -> dict[str, float]:
+    """Seconds of what was repaired, of all of a person's recordings together."""
+    total = Counter()
+    for recording in recordings:
+        total.update(recording.repaired)
+    return {f"{name}, s": round(seconds, 1) for name, seconds in total.items()}
+
+
+def _digest(recordings: list[Recording]) -> str:
+    """That of the only recording, or of all of them."""
+    first, *others = [recording.digest for recording in recordings]
+    return fingerprint(first, *others) if others else first

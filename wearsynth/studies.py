@@ -1,0 +1,181 @@
+"""What a study's conditions mean: a file of public facts, by which labels, classes and synthetic sessions go.
+
+data/studies/wesad.yaml is one:
+
+    name: WESAD
+    citation: ...                                          whom to cite with the data
+    positive: [stress]                                     conditions of class 1
+    negative: [baseline, amusement]                        conditions of class 0; all others have no label
+    codes: {1: baseline, 2: stress}                        conditions by the numbers of a pickle in WESAD's layout
+    schedule: baseline 20, stress 10, amusement 6.5        the protocol's conditions, and minutes of each
+
+`codes` is for pickles alone, and `citation` may be left out.
+"""
+
+import difflib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import yaml
+
+from wearsynth.files import PACKAGE
+
+FOLDER = PACKAGE.parent / "data" / "studies"
+NO_CONDITION = "transient"  # from one condition to the next
+
+
+class Part(NamedTuple):
+    """Of a session: a condition, its length in seconds, its class."""
+
+    condition: str
+    seconds: int
+    label: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """Public facts of a study, as its protocol has them; nothing is read off anybody's recording.
+
+    Args:
+        name: what it is called.
+        positive: conditions of class 1.
+        negative: conditions of class 0. All other conditions have no label.
+        schedule: the protocol's labelled conditions and the minutes of each, as of `read_schedule`.
+        codes: number in a pickle of WESAD's layout -> condition; all other numbers up to 7 are of none.
+        citation: whom to cite with the data.
+
+    Raises:
+        ValueError: one is not of its form.
+    """
+
+    name: str
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+    schedule: str
+    codes: dict[int, str] = field(default_factory=dict)
+    citation: str = ""
+
+    def __post_init__(self):
+        for key, expected in (("name", str), ("schedule", str), ("citation", str), ("codes", dict)):
+            if not isinstance(getattr(self, key), expected):
+                raise ValueError(f"{key}: {getattr(self, key)!r}: expected {TYPES[expected]}")
+        for key in ("positive", "negative"):
+            names = getattr(self, key)
+            if not isinstance(names, (list, tuple)) or not names or not all(map(_is_name, names)):
+                raise ValueError(f"{key}: {names!r}: expected a list of one condition or more, such as [stress]")
+            object.__setattr__(self, key, tuple(names))
+        twice = {*self.positive} & {*self.negative}
+        if twice:
+            raise ValueError(f"{min(twice)!r} is positive and negative: expected each condition in one class")
+        for code, condition in self.codes.items():
+            if type(code) is not int or not 1 <= code <= 7 or not _is_name(condition):
+                raise ValueError(f"codes: {code!r}: {condition!r}: expected a number from 1 to 7, and a condition")
+        self.read_schedule(self.schedule)
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Condition -> class."""
+        return dict.fromkeys(self.positive, 1) | dict.fromkeys(self.negative, 0)
+
+    @property
+    def public_facts(self) -> dict[str, Any]:
+        """What is needed once recordings are read: all but `codes`."""
+        return {name: value for name, value in asdict(self).items() if name != "codes"}
+
+    @property
+    def positive_share(self) -> float:
+        """Share of class 1 in the protocol's labelled time, in three digits."""
+        parts = self.read_schedule(self.schedule)
+        return round(sum(part.seconds for part in parts if part.label) / sum(part.seconds for part in parts), 3)
+
+    def label(self, conditions: pd.Series) -> pd.Series:
+        """Each condition's class (Int64), missing for those that have none."""
+        return conditions.map(self.labels).astype("Int64")
+
+    def read_schedule(self, text: str) -> tuple[Part, ...]:
+        """Reads a session's conditions and their lengths.
+
+        >>> read_study("wesad").read_schedule("baseline 20, stress 10")
+        (Part(condition='baseline', seconds=1200, label=0), Part(condition='stress', seconds=600, label=1))
+
+        Args:
+            text: labelled conditions and minutes, separated by commas, in order.
+
+        Raises:
+            ValueError: something else.
+        """
+        parts: list[Part] = []
+        for given in text.split(","):
+            condition, _, minutes = given.strip().rpartition(" ")
+            try:
+                seconds = round(60 * float(minutes))
+            except (ValueError, OverflowError):
+                seconds = 0
+            known = condition in self.labels and condition not in [part.condition for part in parts]
+            if not known or not 60 <= seconds <= 24 * 3600:
+                raise ValueError(
+                    f"schedule={text!r}: {given.strip()!r}: expected a condition, one of {', '.join(self.labels)}, "
+                    f"each once, and its minutes, from 1 to 1440, as in '{self.negative[0]} 20, {self.positive[0]} 10'"
+                )
+            parts.append(Part(condition, seconds, self.labels[condition]))
+        if {part.label for part in parts} != {0, 1}:
+            raise ValueError(f"schedule={text!r}: expected {' or '.join(self.positive)}, and a condition without it")
+        return tuple(parts)
+
+
+TYPES = {str: "text", dict: "numbers and conditions, such as {1: baseline}"}
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 40 and value == value.strip() and "," not in value
+
+
+def study_names() -> list[str]:
+    """The studies that come along."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def read_study(study: str | Path) -> Study:
+    """Reads a study file.
+
+    >>> read_study("wesad").labels
+    {'stress': 1, 'baseline': 0, 'amusement': 0}
+
+    Args:
+        study: name of one in data/studies/, or a file's path.
+
+    Raises:
+        ValueError: there is none, or it is not of its form.
+    """
+    known = study_names()
+    path = FOLDER / f"{study}.yaml" if str(study) in known else Path(study)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+        raise ValueError(
+            f"study={str(study)!r}: cannot be read ({reason}); expected {', '.join(known)}, or a study file"
+        ) from None
+    try:
+        return of_content(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; data/studies/wesad.yaml is an example") from None
+
+
+def of_content(content: Any) -> Study:
+    """Makes a study of a file's content; raises ValueError."""
+    keys = [key.name for key in fields(Study)]
+    if not isinstance(content, dict):
+        raise ValueError(f"expected the keys {', '.join(keys)}")
+    for key in content:
+        if key not in keys:
+            raise ValueError(f"{key!r}: did you mean {difflib.get_close_matches(str(key), keys, n=1, cutoff=0)[0]!r}?")
+    for key in ("name", "positive", "negative", "schedule"):
+        if key not in content:
+            raise ValueError(f"{key!r} is missing")
+    return Study(**content)
+
+
+WESAD = read_study("wesad")
