@@ -15,9 +15,10 @@ from wearsynth.generators import KINDS, Generator, Plan, codec_of, fit, plan
 from wearsynth.privacy import Promise
 from wearsynth.releases import Moments
 from wearsynth.sessions import draw_people
+from wearsynth.studies import Part
 from wearsynth.windows import EXTENDED, scale
 
-SIGNALS, SCHEDULE = ("EDA", "HR"), {"baseline": 320, "stress": 320}
+SIGNALS, SCHEDULE = ("EDA", "HR"), (Part("baseline", 320, 0), Part("stress", 320, 1))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from wearsynth import notebooks
 from wearsynth.notebooks import NotebookError, execute, one_kernel
 
 PREPARE = ("--prepare", "-p", "simulated_people", "3")
-CODE = ("run.py", "wearsynth", "data/public", *(path.name for path in run.NOTEBOOKS))
+CODE = ("run.py", "wearsynth", "data/public", "data/studies", *(path.name for path in run.NOTEBOOKS))
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
