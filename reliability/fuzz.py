@@ -3,31 +3,36 @@
 python -m reliability.fuzz [N] [SEED]        10,000 inputs, seed 0
 
 Recordings are truncated, bit-flipped, spliced, of wrong types, shapes, rates and values, or random streams of pickle
-opcodes; tables, windows, generators, tested detectors, metrics, marks, the ledger and grids are truncated, bit-flipped,
+opcodes; a wristband's exports, tables, windows, generators, tested detectors, metrics, marks, the ledger and grids are truncated, bit-flipped,
 spliced or replaced. None may take 5 s, nor the process more memory than MEMORY. The first one that does, that ends in
 another error than the reader's own, or whose numbers are not finite, ends the command; its number reproduces it.
 """
 
+import io
 import pickle
 import resource
 import signal
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from wearsynth.empatica import CONDITIONS
 from wearsynth.files import write_json
 from wearsynth.ledger import Ledger, LedgerError, read
 from wearsynth.parameters import BadInput
 from wearsynth.privacy import Promise
 from wearsynth.protocols import _predict_once
 from wearsynth.provenance import Origin, StaleFileError, load_arrays, save_arrays
-from wearsynth.recordings import SIGNALS, RecordingError
+from wearsynth.readers import read_table
+from wearsynth.recordings import ACC_UNITS_PER_G, SIGNALS, WRIST, RecordingError
 from wearsynth.resampling import one_hertz
 from wearsynth.runs import RunFolder
 from wearsynth.simulation import simulate_recording
@@ -229,6 +234,8 @@ def readers(folder: Path) -> list[Reader]:
     cached = Path("cache") / "piece.npz"
     return [
         Reader("S2.pkl", _pickled(short), _recording, (RecordingError,)),
+        Reader("exports/P1.zip", _exported(short, folder / "exports"), _people, (RecordingError,)),
+        Reader("others.csv", table.read_bytes(), _people, (RecordingError,)),
         Reader("table.csv", table.read_bytes(), _table, (RecordingError,)),
         Reader("windows.npz", windows.read_bytes(), _windows, (StaleFileError,)),
         Reader("generator.npz", generator.read_bytes(), _arrays, (StaleFileError,)),
@@ -245,12 +252,34 @@ def _shortened(recording):
     start = int(np.flatnonzero(recording.label == 2)[0] / 700) - SECONDS // 2
     cut = {"acc": 32, "bvp": 64, "eda": 4, "temp": 4, "label": 700}
     parts = {name: getattr(recording, name)[start * rate : (start + SECONDS) * rate] for name, rate in cut.items()}
-    return type(recording)("S2", **parts)
+    return replace(recording, **parts)
 
 
 def _pickled(recording):
     wrist = {"ACC": recording.acc * 64, "BVP": recording.bvp, "EDA": recording.eda, "TEMP": recording.temp}
     return pickle.dumps({"signal": {"wrist": wrist}, "label": recording.label, "subject": "S2"}, protocol=2)
+
+
+def _exported(recording, folder):
+    """The zip that the wristband's maker gives, and beside it who was in which condition when."""
+    folder.mkdir()
+    half = SECONDS // 2
+    (folder / CONDITIONS).write_text(
+        f"person,start,end,condition\nP1,0,{half},baseline\nP1,{half},{SECONDS},stress\n"
+    )
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, (rate, columns) in WRIST.items():
+            values = getattr(recording, name.lower()).reshape(-1, columns) * (ACC_UNITS_PER_G if name == "ACC" else 1)
+            lines = np.concatenate([np.full((2, columns), [[1.6e9], [rate]]), values])
+            file.writestr(f"{name}.csv", "\n".join(", ".join(f"{value:.6f}" for value in line) for line in lines))
+    return written.getvalue()
+
+
+def _people(path):
+    """Recordings as a run is given them: a table, or the folder of a wristband's exports."""
+    folder = path if path.suffix == ".csv" else path.parent
+    return [read_table(folder, progress=False).table[list(SIGNALS)].to_numpy()]
 
 
 def _recording(path):
