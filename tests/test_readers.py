@@ -206,6 +206,13 @@ def test_wesad_is_read_as_folder_parent_and_zip(tmp_path):
     assert find_recordings(tmp_path / "wesad.zip") == [tmp_path / "wesad.zip"]
 
 
+def test_wesads_own_exports_beside_its_pickles_are_no_other_layout(people, tmp_path):
+    write_cohort(tmp_path, 2)
+    export(people["S2"], tmp_path / "S2" / "S2_E4_Data")
+    shutil.make_archive(tmp_path / "S2" / "S2_E4_Data", "zip", tmp_path / "S2" / "S2_E4_Data")
+    assert find_people(tmp_path) == ["S2", "S3"] and len(find_recordings(tmp_path)) == 2
+
+
 def test_a_damaged_zip_is_refused(tmp_path):
     write_cohort(tmp_path / "WESAD", 1)
     path = Path(shutil.make_archive(tmp_path / "wesad", "zip", tmp_path, "WESAD"))

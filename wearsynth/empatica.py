@@ -37,6 +37,8 @@ def find(folder: Path) -> dict[str, list[Path]]:
     people = {}
     for child in sorted(folder.iterdir()):
         name = child.stem if child.suffix.lower() == ".zip" else child.name
+        if (child / f"{name}.pkl").exists():  # WESAD has an export of each person beside the pickle
+            continue
         sessions = _sessions(child) or [found for path in _children(child) for found in _sessions(path)]
         if sessions and name in people:
             raise RecordingError(f"{child}: {name} is there once more; leave one out, or put both into one folder")
