@@ -3,9 +3,10 @@
 python -m reliability.fuzz [N] [SEED]        10,000 inputs, seed 0
 
 Recordings are truncated, bit-flipped, spliced, of wrong types, shapes, rates and values, or random streams of pickle
-opcodes; a wristband's exports, tables, windows, generators, tested detectors, metrics, marks, the ledger and grids are truncated, bit-flipped,
-spliced or replaced. None may take 5 s, nor the process more memory than MEMORY. The first one that does, that ends in
-another error than the reader's own, or whose numbers are not finite, ends the command; its number reproduces it.
+opcodes; a wristband's exports, tables, windows, generators, tested detectors, metrics, marks, the ledger and grids are
+truncated, bit-flipped, spliced or replaced. None may take 5 s, nor the process more memory than MEMORY. The first one
+that does, that ends in another error than the reader's own, or whose numbers are not finite, ends the command; its
+number reproduces it.
 """
 
 import io
@@ -264,9 +265,7 @@ def _exported(recording, folder):
     """The zip that the wristband's maker gives, and beside it who was in which condition when."""
     folder.mkdir()
     half = SECONDS // 2
-    (folder / CONDITIONS).write_text(
-        f"person,start,end,condition\nP1,0,{half},baseline\nP1,{half},{SECONDS},stress\n"
-    )
+    (folder / CONDITIONS).write_text(f"person,start,end,condition\nP1,0,{half},baseline\nP1,{half},{SECONDS},stress\n")
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as file:
         for name, (rate, columns) in WRIST.items():
