@@ -26,7 +26,7 @@ from wearsynth.readers import read_table
 
 MARKED, SECONDS = "S3", 60
 N_OTHERS = 400  # patterns that nobody was given
-SHARED = ("data/syn/cgan/synthetic_1hz.csv", "data/syn/cgan/synthetic_1hz.txt")
+SHARED = tuple(f"data/syn/cgan/synthetic_1hz.{suffix}" for suffix in ("csv", "parquet", "txt"))
 
 
 def main(arguments: list[str]) -> int:
@@ -98,13 +98,15 @@ def text_of(path: Path) -> str:
         with np.load(path) as stored:
             arrays = [stored[name] for name in stored.files]
         return " ".join(str(text) for array in arrays if array.dtype.kind == "U" for text in np.unique(array))
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path).to_csv()
     return "" if path.suffix == ".png" else path.read_text(encoding="utf-8", errors="replace")
 
 
 def series_of(path: Path) -> list[np.ndarray]:
     """The file's numbers, as series in time: (n_series, SECONDS) each."""
-    if path.suffix == ".csv":
-        table = pd.read_csv(path)
+    if path.suffix in (".csv", ".parquet"):
+        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
         signals = [table[name].to_numpy(float) for name in ("EDA", "TEMP") if name in table]
         return [_minutes(values) for values in signals]
     if path.suffix == ".npz":

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from wearsynth.recordings import SIGNALS, RecordingError
 from wearsynth.resampling import one_hertz
 from wearsynth.runs import RunFolder
 from wearsynth.simulation import simulate_recording, write_cohort
-from wearsynth.studies import WESAD, read_study
+from wearsynth.studies import WESAD, Study, read_study
 
 SHARED = Path(__file__).parents[2] / "shared"
 START = 1_644_227_574  # s since 1970
@@ -78,7 +79,7 @@ def exported(people, tmp_path):
 
 
 def test_exports_give_what_pickles_give(exported, tables):
-    table, quality = read_table(exported)
+    table, quality, _ = read_table(exported)
     assert find_people(exported) == list(quality.index) == ["S2", "S3"] and len(find_recordings(exported)) == 9
     for name, expected in tables.items():
         assert_same(table[table["subject"] == name].reset_index(drop=True), expected)
@@ -200,7 +201,7 @@ def test_wesad_is_read_as_folder_parent_and_zip(tmp_path):
     expected = read_table(tmp_path / "unpacked" / "WESAD")
     for path in (tmp_path / "unpacked", tmp_path / "wesad.zip"):
         assert find_people(path) == ["S2", "S3"]
-        table, quality = read_table(path)
+        table, quality, _ = read_table(path)
         pd.testing.assert_frame_equal(table, expected.table)
         pd.testing.assert_frame_equal(quality, expected.quality)
     assert find_recordings(tmp_path / "wesad.zip") == [tmp_path / "wesad.zip"]
@@ -267,7 +268,7 @@ def read_back(table, path):
 
 def test_a_table_comes_back_as_it_was(plain, tables, tmp_path):
     expected = pd.concat(tables.values(), ignore_index=True)
-    for name in ("table.csv", "table.csv.gz"):
+    for name in ("table.csv", "table.csv.gz", "table.parquet"):
         pd.testing.assert_frame_equal(read_back(plain, tmp_path / name).table, expected)
     by_label = expected.drop(columns="condition")
     table = read_back(by_label, tmp_path / "labels.csv").table
@@ -282,17 +283,18 @@ def test_time_stamps_and_more_rows_a_second_become_seconds(plain, tables, tmp_pa
     often[list(SIGNALS)] += np.tile([-0.3, 0.1, 0.3, -0.1], len(plain))[:, None]
     begin = pd.Timestamp("2026-10-25T00:30:00Z")
     stamps = (begin + pd.to_timedelta(often["time"] + quarter, unit="s")).dt.tz_convert("Europe/Berlin")
-    table = read_back(often.assign(time=stamps.map(pd.Timestamp.isoformat)), tmp_path / "often.csv").table
     expected = pd.concat(tables.values(), ignore_index=True)
-    np.testing.assert_allclose(table[list(SIGNALS)], expected[list(SIGNALS)], atol=1e-9)
-    pd.testing.assert_frame_equal(table[["time", "condition", "label"]], expected[["time", "condition", "label"]])
+    for time, name in ((stamps.map(pd.Timestamp.isoformat), "often.csv"), (stamps, "often.parquet")):
+        table = read_back(often.assign(time=time), tmp_path / name).table
+        np.testing.assert_allclose(table[list(SIGNALS)], expected[list(SIGNALS)], atol=1e-9)
+        pd.testing.assert_frame_equal(table[["time", "condition", "label"]], expected[["time", "condition", "label"]])
 
 
 def test_short_gaps_are_filled_and_long_ones_have_no_label(plain, tmp_path):
     labelled = np.flatnonzero(plain["condition"] == "baseline")[100:]
     plain.loc[labelled[:5], "EDA"] = np.nan
     plain.loc[labelled[50:60], "HR"] = np.nan
-    table, quality = read_back(plain, tmp_path / "gaps.csv")
+    table, quality, _ = read_back(plain, tmp_path / "gaps.csv")
     assert table[list(SIGNALS)].notna().all(axis=None)
     assert (table["condition"][labelled[50:60]] == "transient").all() and table["label"][labelled[:5]].eq(0).all()
     assert quality.loc["S2", ["filled, s", "missing, s"]].tolist() == [5, 10]
@@ -313,6 +315,36 @@ def test_short_gaps_are_filled_and_long_ones_have_no_label(plain, tmp_path):
 def test_tables_that_are_refused(plain, tmp_path, change, message):
     with pytest.raises(RecordingError, match=message):
         read_back(change(plain), tmp_path / "table.csv")
+
+
+# People whose recordings cannot be used
+
+LEFT_OUT = Study("x", ("stress",), ("baseline",), "baseline 20, stress 10", on_bad_person="leave_out")
+
+
+def test_bad_people_are_left_out_where_the_study_says_so(exported, plain, tmp_path):
+    """The others' table is as if the bad ones had never been there."""
+    study = replace(LEFT_OUT, negative=("baseline", "amusement"))
+    expected = read_table(exported, study)
+    assert expected.left_out == {}
+    for spoil in ("another rate", "words"):
+        shutil.copytree(exported / "S2", exported / spoil[:1], dirs_exist_ok=True)
+        in_file(exported / spoil[:1] / "EDA.csv", "\n4.0", "\n8.0" if spoil == "another rate" else "\nabc")
+    shutil.copytree(exported / "S2", exported / "twin")
+    reading = read_table(exported, study)
+    pd.testing.assert_frame_equal(reading.table, expected.table)
+    assert reading.left_out.keys() == {"a", "w", "twin"} and "has a rate of 8 Hz" in reading.left_out["a"]
+    bad = plain[plain["subject"] == "S2"].assign(subject="bad", TEMP=70.0)
+    pd.concat([bad, plain]).to_csv(tmp_path / "table.csv", index=False)
+    reading = read_table(tmp_path / "table.csv", study)
+    assert {*reading.table["subject"]} == {"S2", "S3"} and "expected degrees C" in reading.left_out["bad"]
+
+
+def test_nobody_left_is_refused(exported):
+    for name in ("S2", "S3"):
+        (exported / name / "TEMP.csv").unlink()
+    with pytest.raises(RecordingError, match="nobody's recording can be used; S2: .*TEMP.csv: no such file"):
+        read_table(exported, LEFT_OUT)
 
 
 # Into a run

@@ -201,6 +201,8 @@ def test_shared_people_come_from_the_generator_of_everyone(chain):
     windows = folder.synthetic_windows(EVERYONE)
     assert set(windows.subjects) == set(shared["subject"])
     np.testing.assert_allclose(folder.cut(shared).values, windows.values, atol=1e-5)  # eight digits
+    parquet = pd.read_parquet(folder.shared_table.with_suffix(".parquet"))
+    pd.testing.assert_frame_equal(parquet, shared, check_dtype=False, rtol=1e-7)
     (said,) = folder.shared_table.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     assert said.startswith("synthetic, learned from simulated recordings under (1, 0.0001)-differential privacy for ")
     assert "; prior: the 24 people of Stress-Predict" in said and "MIT licence" in said

@@ -48,6 +48,7 @@ def test_a_file_of_ones_own(tmp_path):
         ({"schedule": "rest 10"}, "schedule='rest 10': expected cold water, and a condition without it"),
         ({"schedule": "rest 10, colds 2"}, "'colds 2': expected a condition, one of cold water, rest, film"),
         ({"schedule": 12}, "schedule: 12: expected text"),
+        ({"on_bad_person": "ignore"}, "on_bad_person: 'ignore': expected refuse or leave_out"),
         ({"codes": {"1": "rest"}}, "codes: '1': 'rest': expected a number from 1 to 7"),
         ({"codes": ["rest"]}, "codes: .*expected numbers and conditions"),
     ],

@@ -27,10 +27,12 @@ class Reading(NamedTuple):
         table: as of `resampling.one_hertz`, one person below the other.
         quality: one row a person (index `subject`): minutes of each condition, seconds repaired and left out, and
             `digest`, that of the recording.
+        left_out: people whose recordings cannot be used, and why; of a study that leaves such people out.
     """
 
     table: pd.DataFrame
     quality: pd.DataFrame
+    left_out: dict[str, str]
 
 
 def find_recordings(folder: str | Path) -> list[Path]:
@@ -85,7 +87,7 @@ def read_table(folder: str | Path, study: Study = WESAD, progress: bool = True) 
     >>> from wearsynth.simulation import write_cohort
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     paths = write_cohort(folder, n_subjects=1)
-    ...     table, quality = read_table(folder)
+    ...     table, quality, _ = read_table(folder)
     >>> list(table.columns)[:4], len(table) > 1000
     (['subject', 'time', 'BVP', 'EDA'], True)
 
@@ -98,30 +100,49 @@ def read_table(folder: str | Path, study: Study = WESAD, progress: bool = True) 
         The tables of `one_hertz`, one below the other, and what is known of their quality.
 
     Raises:
-        RecordingError: there is no recording, one of them is refused, lacks a class, or is another's once more.
+        RecordingError: there is no recording; or one of them is refused, lacks a class or is another's once more, and
+            the study does not leave such people out, or nobody else is there.
     """
     folder = Path(folder)
     if tables.is_table(folder):
-        table, rows = tables.read_plain(folder, study)
-        return Reading(table, _quality(rows))
+        return _reading(folder, *tables.read_plain(folder, study))
     reader, people = _found(folder)
-    parts, rows = [], {}
+    parts, rows, left_out = [], {}, {}
     silent = {} if progress else {"disable": True}  # no False, which would overrule the environment's TQDM_DISABLE
     for name in people:
         tables.check_name(name, folder)
     for name, files in tqdm(people.items(), desc="recordings", unit="person", delay=2, **silent):
-        recordings = reader.read(folder, name, files, study)
         try:
-            person = pd.concat([one_hertz(recording, study) for recording in recordings], ignore_index=True)
-            tables.check_classes(person, study, np.unique([np.unique(one.label) for one in recordings]))
+            person, row = _read_person(reader.read(folder, name, files, study), files[0], study)
+            twin = next((other for other, known in rows.items() if known["digest"] == row["digest"]), None)
+            if twin:
+                raise RecordingError(f"{files[0]}: is the recording of {twin} once more; leave one out")
         except RecordingError as error:
-            raise RecordingError(f"{files[0]}: {error}") from None
-        rows[name] = tables.minutes(person) | _repaired(recordings) | {"digest": _digest(recordings)}
-        twin = next(other for other, row in rows.items() if row["digest"] == rows[name]["digest"])
-        if twin != name:
-            raise RecordingError(f"{files[0]}: is the recording of {twin} once more; leave one out")
+            if study.on_bad_person == "refuse":
+                raise
+            left_out[name] = str(error)
+            continue
         parts.append(person)
-    return Reading(pd.concat(parts, ignore_index=True), _quality(rows))
+        rows[name] = row
+    return _reading(folder, parts, rows, left_out)
+
+
+def _read_person(recordings, path, study):
+    """One person's 1 Hz table, and what is known of its quality."""
+    try:
+        person = pd.concat([one_hertz(recording, study) for recording in recordings], ignore_index=True)
+        tables.check_classes(person, study, np.unique([np.unique(one.label) for one in recordings]))
+    except RecordingError as error:
+        raise RecordingError(f"{path}: {error}") from None
+    return person, tables.minutes(person) | _repaired(recordings) | {"digest": _digest(recordings)}
+
+
+def _reading(folder, parts, rows, left_out):
+    """What was read of all people, who must not all have been left out."""
+    if not parts:
+        name, reason = next(iter(left_out.items()))
+        raise RecordingError(f"{folder}: nobody's recording can be used; {name}: {reason}")
+    return Reading(pd.concat(parts, ignore_index=True), _quality(rows), left_out)
 
 
 def _quality(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from wearsynth.studies import Study
 from wearsynth.tables import load_table
 from wearsynth.windows import Windows, make_windows
 
-LARGE = (".npz", ".csv", ".pkl")  # files that are linked between run folders; their writers replace them
+LARGE = (".npz", ".csv", ".parquet", ".pkl")  # files that are linked between run folders; their writers replace them
 EVERYONE = "everyone"  # the generator that is shared: trained on all people, beside those that leave one out
 
 

@@ -22,8 +22,8 @@ OUTSIDE_GUARANTEE = (
     "windows are scaled, on S2-S6 and the public cohort",
     "the share of stress is the protocol's nominal one, or what the user says: whoever reads it off the recordings "
     "publishes that number",
-    "whether a recording or a run is refused depends on the data: on missing values, dead signals, a person without a "
-    "window of one class",
+    "whether a recording or a run is refused, or a person left out where the study file says so, depends on the data: "
+    "on missing values, dead signals, a person without a window of one class",
     "digests of the recordings (SHA-256) stand in metrics.json, in notebook 1 and in the ledger: they confirm who "
     "guesses a whole recording",
     "the tables, scores and figures that the notebooks and report.html show of the recordings are made without noise",

@@ -9,7 +9,8 @@ data/studies/wesad.yaml is one:
     codes: {1: baseline, 2: stress}                        conditions by the numbers of a pickle in WESAD's layout
     schedule: baseline 20, stress 10, amusement 6.5        the protocol's conditions, and minutes of each
 
-`codes` is for pickles alone, and `citation` may be left out.
+`codes` is for pickles alone, and `citation` may be left out, as may `on_bad_person`: 'refuse', which is what happens
+without it, or 'leave_out'.
 """
 
 import difflib
@@ -45,6 +46,8 @@ class Study:
         schedule: the protocol's labelled conditions and the minutes of each, as of `read_schedule`.
         codes: number in a pickle of WESAD's layout -> condition; all other numbers up to 7 are of none.
         citation: whom to cite with the data.
+        on_bad_person: what becomes of somebody whose recording cannot be used: 'refuse' ends the run, 'leave_out' goes
+            on without them.
 
     Raises:
         ValueError: one is not of its form.
@@ -56,6 +59,7 @@ class Study:
     schedule: str
     codes: dict[int, str] = field(default_factory=dict)
     citation: str = ""
+    on_bad_person: str = "refuse"
 
     def __post_init__(self):
         for key, expected in (("name", str), ("schedule", str), ("citation", str), ("codes", dict)):
@@ -72,6 +76,8 @@ class Study:
         for code, condition in self.codes.items():
             if type(code) is not int or not 1 <= code <= 7 or not _is_name(condition):
                 raise ValueError(f"codes: {code!r}: {condition!r}: expected a number from 1 to 7, and a condition")
+        if self.on_bad_person not in ("refuse", "leave_out"):
+            raise ValueError(f"on_bad_person: {self.on_bad_person!r}: expected refuse or leave_out")
         self.read_schedule(self.schedule)
 
     @property

@@ -27,13 +27,15 @@ LENGTH = (0.5, 1.5)  # g, the median length of an acceleration on a wrist, as a 
 
 
 def save_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Writes a table as CSV; a run that is killed leaves the old file or none, never half of one.
+    """Writes a table; a run that is killed leaves the old file or none, never half of one.
 
     Args:
         table: as from `readers.read_table`.
-        path: where to write; folders above it are made.
+        path: where to write, Parquet if its name ends so, else CSV; folders above it are made.
     """
     with replacing(Path(path)) as draft:
+        if draft.suffix == ".parquet":
+            return table.to_parquet(draft, index=False)
         # eight digits: TEMP moves by a degree or two around 34, and models see it scaled to that range
         table.to_csv(draft, index=False, float_format="%.8g")
 
@@ -75,7 +77,7 @@ def is_table(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and path.is_file()
 
 
-def read_plain(path: Path, study: Study) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+def read_plain(path: Path, study: Study) -> tuple[list[pd.DataFrame], dict[str, dict[str, Any]], dict[str, str]]:
     """Reads a table that somebody else wrote, of all people.
 
     Args:
@@ -84,14 +86,15 @@ def read_plain(path: Path, study: Study) -> tuple[pd.DataFrame, dict[str, dict[s
         study: what conditions mean.
 
     Returns:
-        The table, with the columns of `resampling.one_hertz`, and what is known of each person: minutes of each
-        condition, seconds that were `filled` or left out as `missing`, and a `digest`.
+        Each person's table, with the columns of `resampling.one_hertz`; what is known of each: minutes of each
+        condition, seconds that were `filled` or left out as `missing`, and a `digest`; and whom the study leaves out,
+        and why.
 
     Raises:
         RecordingError: it is not such a table, or a person's part of it is not a wristband's measurement.
     """
     given = _rows(path)
-    people, rows = [], {}
+    people, rows, left_out = [], {}, {}
     for name in given["subject"].unique():
         check_name(name, path)
     for name, person in given.groupby("subject", sort=False):
@@ -106,10 +109,13 @@ def read_plain(path: Path, study: Study) -> tuple[pd.DataFrame, dict[str, dict[s
             if twin:
                 raise RecordingError(f"is {twin} once more; leave one out")
         except RecordingError as error:
-            raise RecordingError(f"{path}: {name}: {error}") from None
+            if study.on_bad_person == "refuse":
+                raise RecordingError(f"{path}: {name}: {error}") from None
+            left_out[name] = str(error)
+            continue
         people.append(person)
         rows[name] = minutes(person) | repaired | {"digest": digest}
-    return pd.concat(people, ignore_index=True), rows
+    return people, rows, left_out
 
 
 def _rows(path):
