@@ -34,7 +34,7 @@ def metrics():
                 "scaling": "subject",
                 "seed": 0,
             },
-            "recordings": {"kind": "real", "subjects": list(PEOPLE)},
+            "recordings": {"kind": "real", "subjects": list(PEOPLE), "study": {"name": "WESAD"}},
         },
         "model": {"folds": list(PEOPLE)},
         "privacy": {"private": True, "unit": "window", "epsilon": 1.0, "delta": 1e-4, "prior": "24 people"},
@@ -89,6 +89,12 @@ def test_untouched_people_are_those_that_no_setting_was_chosen_on(metrics):
             assert rows.loc[people, score] == pytest.approx(sum(values) / len(values))
             assert (rows.loc[people, f"{score}_low"], rows.loc[people, f"{score}_high"]) == pytest.approx((low, high))
         assert rows.loc[people, "seeds"] == 3
+
+
+def test_of_another_study_nobody_is_called_untouched(metrics):
+    """Nor touched: its S2 to S6 are other people than WESAD's."""
+    metrics["run"]["recordings"]["study"]["name"] = "pain"
+    assert set(results.gather([metrics])["people"]) == {"all"}
 
 
 def with_seed(metrics, seed, more):

@@ -14,6 +14,7 @@ import pandas as pd
 from wearsynth.files import replacing
 from wearsynth.runs import RunFolder
 from wearsynth.scores import SCORES, bootstrap_interval
+from wearsynth.studies import WESAD
 
 TABLE = Path(__file__).resolve().parent.parent / "results" / "table.csv"
 TUNED_ON = ("S2", "S3", "S4", "S5", "S6")  # WESAD's people whom settings were chosen on; the others are untouched
@@ -113,10 +114,10 @@ def gather(runs: list[dict[str, Any]]) -> pd.DataFrame:
     """Condenses runs, seeds and people together; see `collect`, whose errors it raises.
 
     Returns:
-        One row a result and group of `people` ('all', 'untouched', or the names of those held out): RESULT, `people`,
-        how many `seeds` took part, the mean over people of each score (of each person, the mean over seeds) with the
-        `_low` and `_high` ends of its 95 % interval over people and the standard deviation over runs of other seeds,
-        `_sd_seeds`, `leaky`, and for synthetic windows FIDELITY, the mean over seeds.
+        One row a result and group of `people` ('all', of WESAD 'untouched', or the names of those held out): RESULT,
+        `people`, how many `seeds` took part, the mean over people of each score (of each person, the mean over seeds)
+        with the `_low` and `_high` ends of its 95 % interval over people and the standard deviation over runs of other
+        seeds, `_sd_seeds`, `leaky`, and for synthetic windows FIDELITY, the mean over seeds.
     """
     rows = []
     for key, result in collect(runs).groupby(RESULT, sort=False, dropna=False):
@@ -134,7 +135,7 @@ def _groups(metrics: dict[str, Any], result: pd.DataFrame) -> dict[str, pd.DataF
     folds, recordings = metrics["model"]["folds"], metrics["run"]["recordings"]
     if folds != recordings["subjects"]:
         return {",".join(folds): result}
-    if recordings["kind"] == "simulated":
+    if recordings["kind"] == "simulated" or recordings["study"]["name"] != WESAD.name:
         return {"all": result}
     return {"all": result, "untouched": result[~result["subject"].isin(TUNED_ON)]}
 
