@@ -85,7 +85,7 @@ def test_which_windows_are_repeated_goes_by_the_seed():
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_cannot_be_learned(make_toy_windows, name, label):
     windows = make_toy_windows()
-    with pytest.raises(ValueError, match="one class only.*with stress and some without"):
+    with pytest.raises(ValueError, match="one class only.*some of each"):
         train(name, windows[windows.labels == label], 0, epochs=1)
 
 

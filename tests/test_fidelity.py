@@ -44,7 +44,7 @@ def test_ks_is_the_largest_gap_of_the_cumulative_curves():
     halved = fidelity.ks_statistics(windows_of(ramp, labels=labels), windows_of(ramp / 2, labels=labels))
     # Uniform on [0, 1] against [0, 1/2]: the gap is 1/2 at 1/2; each class holds every other stretch of 1/10.
     np.testing.assert_allclose(halved.to_numpy(), 0.5, atol=0.1)
-    assert list(halved.columns) == ["baseline and amusement", "stress"] and list(halved.index) == ["a"]
+    assert list(halved.columns) == ["no stress", "stress"] and list(halved.index) == ["a"]
 
 
 def test_correlation_difference():
@@ -150,7 +150,7 @@ def test_compare_gives_plain_numbers_also_for_people_in_the_place_of_the_synthet
     numbers |= {f"{what}_{how}" for what in ("psd", "acf") for how in ("distance", "ratio")}
     assert set(record) == numbers | {"ks", "c2st"}
     assert all(isinstance(record[name], float) for name in numbers)
-    assert set(record["ks"]) == {"baseline and amusement", "stress"} and set(record["ks"]["stress"]) == {"a", "b"}
+    assert set(record["ks"]) == {"no stress", "stress"} and set(record["ks"]["stress"]) == {"a", "b"}
 
 
 def test_compare_refuses_what_it_cannot_compare():

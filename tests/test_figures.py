@@ -36,7 +36,7 @@ def table_of(signals):
     conditions = ["transient"] * 60 + ["baseline"] * 120 + ["stress"] * 60
     values = np.random.default_rng(0).random((240, len(SIGNAL_SETS[signals]))) + 0.1
     table = pd.DataFrame(values, columns=SIGNAL_SETS[signals])
-    return table.assign(subject="S2", time=np.arange(240), condition=conditions)
+    return table.assign(subject="S2", time=np.arange(240), condition=conditions, label=LABELS)
 
 
 def predictions_of(*detectors, people=PEOPLE, n_windows=20):
@@ -81,7 +81,7 @@ def every_figure(signals, kind):
     real, synthetic = windows_of(signals, PEOPLE * 10, 0), windows_of(signals, ["synthetic"] * 30, 1)
     pair = (real, synthetic, kind)
     predictions = predictions_of("cnn", "logistic_regression")
-    labelled = table_of(signals).assign(label=LABELS)
+    labelled = table_of(signals)
     cnn = predictions[predictions["detector"] == "cnn"]
     test, tstr = windows_of(signals, np.repeat(PEOPLE, 20), 0), cnn[cnn["protocol"] == "tstr"]
     return {
@@ -99,7 +99,7 @@ def every_figure(signals, kind):
         "attacks": (figures.attacks(RECORDS, kind), 1),
         "no_attacks": (figures.attacks({}, kind), 1),
         "scores_by_subject": (figures.scores_by_subject(score_table(predictions), kind), 6),
-        "confusion": (figures.confusion({name: np.array([[9, 1], [2, 3]]) for name in PROTOCOLS}, kind), 5),
+        "confusion": (figures.confusion(dict.fromkeys(PROTOCOLS, np.array([[9, 1], [2, 3]])), real.classes, kind), 5),
         "roc": (figures.roc(cnn, kind), 5),
         "utility_privacy": (figures.utility_privacy(POINTS, "window", kind), 3),
         "hardest_subjects": (figures.hardest_subjects(test, tstr, kind), 3 * (n + 1)),
@@ -211,7 +211,7 @@ def test_scores_are_means_over_seeds_and_lines_means_over_people():
             expected = scores[scores["protocol"] == protocol].groupby("subject")[score].mean()
             np.testing.assert_allclose(drawn[protocol].get_xdata(), expected.loc[list(PEOPLE)])
             assert drawn[f"{protocol}, mean"].get_xdata()[0] == pytest.approx(expected.mean())
-    assert [ax.get_title() for ax in figure.axes] == ["cnn: accuracy", "cnn: F1 of stress", "cnn: AUROC"]
+    assert [ax.get_title() for ax in figure.axes] == ["cnn: accuracy", "cnn: F1", "cnn: AUROC"]
     low, high = figure.axes[0].get_xlim()
     assert low < scores[list(figures.SCORES)].min(axis=None) and high > 1
 
@@ -408,5 +408,6 @@ def test_hardest_people_have_a_cross_at_every_mistake():
 
 
 def test_confusion_tells_counts_and_shares_of_the_true_class():
-    figure = figures.confusion({"trtr": np.array([[9, 1], [2, 6]])}, "real")
+    figure = figures.confusion({"trtr": np.array([[9, 1], [2, 6]])}, ("rest and videos", "pain"), "real")
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["rest and\nvideos", "pain"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["90%\n9", "10%\n1", "25%\n2", "75%\n6"]

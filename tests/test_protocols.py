@@ -130,7 +130,7 @@ def test_windows_that_do_not_fit_are_refused(folds, name, other):
 def test_a_person_who_cannot_be_tested_is_refused_by_name(folds, label):
     kept = (folds.test.subjects != "S3") | (folds.test.labels == label)
     theirs = folds.test.labels[kept & (folds.test.subjects == "S3")]
-    found = f"{sum(theirs)} of own {len(theirs)} windows are with stress"
+    found = f"{sum(theirs)} of own {len(theirs)} windows are stress"
     with pytest.raises(ValueError, match=f"^S3: {found}.*leave S3 out of the folds"):
         replace(folds, test=folds.test[kept])
     with pytest.raises(ValueError, match="^S3: "):

@@ -18,6 +18,7 @@ from wearsynth.resampling import one_hertz
 from wearsynth.runs import RunFolder
 from wearsynth.simulation import simulate_recording, write_cohort
 from wearsynth.studies import WESAD, Study, read_study
+from wearsynth.tables import load_table, save_table
 
 SHARED = Path(__file__).parents[2] / "shared"
 START = 1_644_227_574  # s since 1970
@@ -276,6 +277,15 @@ def test_a_table_comes_back_as_it_was(plain, tables, tmp_path):
     assert set(table["condition"]) == {"baseline", "stress", "transient"}
 
 
+def test_a_table_may_lack_signals(plain, tables, tmp_path):
+    absent = ["BVP", "TEMP", "ACC_y", "BVP_amplitude"]
+    expected = pd.concat(tables.values(), ignore_index=True).drop(columns=absent)
+    table = read_back(plain.drop(columns=absent), tmp_path / "fewer.csv").table
+    pd.testing.assert_frame_equal(table, expected)
+    save_table(table, tmp_path / "written.csv")
+    pd.testing.assert_frame_equal(load_table(tmp_path / "written.csv"), expected, rtol=1e-7)
+
+
 def test_time_stamps_and_more_rows_a_second_become_seconds(plain, tables, tmp_path):
     """Four rows a second about the second's value, in local time, over the night in which clocks are put back."""
     often = plain.loc[plain.index.repeat(4)].reset_index(drop=True)
@@ -303,12 +313,14 @@ def test_short_gaps_are_filled_and_long_ones_have_no_label(plain, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.drop(columns=["HR", "condition"]), "has no column HR: expected"),
+        (lambda table: table.drop(columns="time"), "has no column time: expected"),
+        (lambda table: table[["subject", "time", "HR", "condition"]], "has no column for a second signal: expected"),
+        (lambda table: table.rename(columns={"ACC_x": "acc x (g)"}), "column 'acc x .g.': call it ACC_x"),
         (lambda table: table.drop(columns="condition"), "has no column condition or label: expected"),
         (lambda table: table.assign(label=3).drop(columns="condition"), "S2: label 3.*: expected 0, 1 or nothing"),
         (lambda table: table.assign(HR="high"), "expected numbers"),
         (lambda table: table.assign(time=table["time"].map("2026-10-25T02:30:{:05}".format)), "no offset from UTC"),
-        (lambda table: table.assign(EDA=np.nan), "S2: a signal is missing in 100% of the seconds"),
+        (lambda table: table.assign(EDA=np.nan), "S2: EDA is missing in 100% of the seconds"),
         (lambda table: table[::-1], "expected rows in order of time"),
     ],
 )

@@ -71,7 +71,7 @@ def one_line(capsys) -> str:
         (("epsilon", "much"), "expected a number"),
         (("steps", "1e3"), "expected a whole number"),
         (("unit", "persons"), "unit='persons': expected 'window' or 'subject'"),
-        (("signals", "all"), "'published' or 'extended'"),
+        (("signals", "all"), "'published' or 'extended', or 2 or more of BVP"),
         (("generator", "gan"), "generator='gan': expected 'steered', 'cgan'"),
         (("protocols", "trtr"), "protocols='trtr': expected 'all', or 'tstr'"),
         (("scaling", "none"), "'subject' or 'public'"),
@@ -206,6 +206,23 @@ def test_shared_people_come_from_the_generator_of_everyone(chain):
     (said,) = folder.shared_table.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     assert said.startswith("synthetic, learned from simulated recordings under (1, 0.0001)-differential privacy for ")
     assert "; prior: the 24 people of Stress-Predict" in said and "MIT licence" in said
+
+
+def test_a_study_of_its_own_runs_on_the_signals_that_it_has(chain, tmp_path):
+    """Without pulse and skin temperature, and looking for pain: to its end, on pages that speak of pain alone."""
+    table = load_table(chain[1].shared_table).drop(columns=["BVP", "BVP_amplitude", "HR", "TEMP"])
+    table["condition"] = table["condition"].replace({"stress": "pain", "baseline": "rest"})
+    table.drop(columns="label").to_csv(tmp_path / "ward.csv", index=False)
+    (tmp_path / "ward.yaml").write_text(
+        "name: Pain at the ward\npositive: [pain]\nnegative: [rest, amusement]\nschedule: rest 20, pain 10\n"
+    )
+    folder = RunFolder(tmp_path / "run")
+    options = ["--preset", "smoke", "--out", str(folder.path), "--recordings", str(tmp_path / "ward.csv")]
+    settings = {"study": str(tmp_path / "ward.yaml"), "folds": "syn02", "people": "3", "protocols": "trtr,tstr"}
+    assert run.main([*options, *(word for pair in settings.items() for word in ("-p", *pair))]) == 0
+    assert list(load_table(folder.shared_table)) == list(table)
+    assert set(folder.metrics["fidelity"]["ks"]) == {"rest and amusement", "pain"}
+    assert folder.windows("real").signals == ("EDA", "ACC_x", "ACC_y", "ACC_z", "ACC_movement")
 
 
 def test_synthetic_people_are_taken_for_recordings(chain, tmp_path):

@@ -22,6 +22,8 @@ from wearsynth.windows import (
     make_windows,
     most_windows_per_second,
     scale,
+    signal_names,
+    signals_of,
     unscale,
 )
 
@@ -79,6 +81,32 @@ def slow_scale(table, names, scaling):
                 value = min(max(value, 0), 1)
             scaled.setdefault(number, []).append(value)
     return scaled
+
+
+def test_signals_are_named_by_sets_or_one_by_one(make_table):
+    assert signal_names("published") == PUBLISHED and signal_names("TEMP,HR,EDA") == ("EDA", "TEMP", "HR")
+    for wrong in ("EDA", "EDA,EDA", "EDA,hr", ""):
+        with pytest.raises(ValueError, match="expected 'published' or 'extended', or 2 or more of BVP"):
+            signal_names(wrong)
+    table = make_table([("S2", "baseline", 60, 0)])
+    fewer = table.drop(columns=["BVP", "HR"])
+    assert signals_of(table, "extended") == "extended" and signals_of(table, "HR,EDA") == "HR,EDA"
+    assert signal_names(signals_of(fewer, "extended")) == tuple(name for name in EXTENDED if name in fewer)
+    with pytest.raises(ValueError, match="the table has no HR"):
+        make_windows(fewer, "EDA,HR", "public", 60, 30)
+
+
+def test_windows_know_what_their_classes_are_called(make_table, origin, tmp_path):
+    table = make_table([("S2", "baseline", 60, 0), ("S2", "stress", 60, 0), ("S2", "amusement", 60, 0)])
+    windows = make_windows(table, "extended", "public", 60, 60)
+    windows.save(tmp_path / "windows.npz", origin)
+    for each in (
+        windows,
+        windows[[0]],
+        concatenate([windows, windows]),
+        Windows.load(tmp_path / "windows.npz", origin),
+    ):
+        assert each.classes == ("baseline and amusement", "stress")
 
 
 @settings(max_examples=60, deadline=None)

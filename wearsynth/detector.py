@@ -137,7 +137,7 @@ def balanced(windows: Windows, seed: int) -> Windows:
     """
     counts = np.bincount(windows.labels, minlength=2)
     if counts.min() == 0:
-        raise ValueError("windows of one class only: training takes some with stress and some without")
+        raise ValueError("windows of one class only: training takes some of each")
     rarer = np.flatnonzero(windows.labels == counts.argmin())
     repeated = np.resize(np.random.default_rng(seed).permutation(rarer), counts.max() - counts.min())
     return windows[np.concatenate([np.arange(len(windows)), repeated])]

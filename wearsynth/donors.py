@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from wearsynth.features import DESCRIPTORS, describe
-from wearsynth.windows import SIGNAL_SETS, Windows, warp, warped_ranges, window_starts
+from wearsynth.windows import ACCELERATION, Windows, signal_names, warp, warped_ranges, window_starts
 
-ACCELERATION = ("ACC_x", "ACC_y", "ACC_z")
 OF_THEIR_OWN = ("TEMP", "HR")  # signals that come from other people than the others
 LEVEL_WEIGHT, MOVEMENT_WEIGHT, DIRECTION_WEIGHT = 0.5, 3.0, 2.0  # of a donor's distance; other descriptors count 1
 LEAST_MOVEMENT = 1e-3  # g
@@ -59,7 +58,7 @@ class Donors:
     @classmethod
     def from_table(cls, table: pd.DataFrame, signals: str, window_seconds: int, hop_seconds: int) -> "Donors":
         """Cuts minutes from a 1 Hz table of public people; parameters as of `windows.make_windows`."""
-        names = SIGNAL_SETS[signals]
+        names = signal_names(signals)
         labelled = table[table["label"].notna()].reset_index(drop=True)
         starts = window_starts(labelled, window_seconds, hop_seconds)
         people = np.unique(labelled["subject"].to_numpy(str), return_inverse=True)[1]

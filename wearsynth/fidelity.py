@@ -13,7 +13,6 @@ from scipy.stats import ks_2samp
 from wearsynth.two_sample import two_sample_tests
 from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows
 
-CLASSES = {0: "baseline and amusement", 1: "stress"}
 LAGS = 30  # s, half a window: further out too few pairs of seconds are left
 POWER_FLOOR = 1e-7  # 1/Hz; spread over all frequencies, a standard deviation of 0.0002; real windows stay far above it
 CONSTANT = 1e-10  # variance below which a window holds nothing but rounding
@@ -119,10 +118,10 @@ def ks_statistics(real: Windows, synthetic: Windows) -> pd.DataFrame:
     """Compares the distributions of the values second by second, by the two-sample Kolmogorov-Smirnov statistic.
 
     Returns:
-        One row a signal; columns 'baseline and amusement' and 'stress'. 0: equal, 1: disjoint.
+        One row a signal, one column a class, as the real windows call it. 0: equal, 1: disjoint.
     """
     columns = {}
-    for label, name in CLASSES.items():
+    for label, name in enumerate(real.classes):
         ours, theirs = (windows.values[windows.labels == label] for windows in (real, synthetic))
         columns[name] = [
             float(ks_2samp(ours[..., k].ravel(), theirs[..., k].ravel(), method="asymp").statistic)
@@ -267,7 +266,7 @@ def _check(real: Windows, synthetic: Windows) -> None:
         raise ValueError(f"real windows of {len(people)} people: expected two or more, to see how people differ")
     if real.signals != synthetic.signals:
         raise ValueError(f"signals differ: real {real.signals}, synthetic {synthetic.signals}")
-    for label, name in CLASSES.items():
+    for label, name in enumerate(real.classes):
         for source, windows in {"real": real, "synthetic": synthetic}.items():
             if label not in windows.labels:
                 raise ValueError(f"no {source} window of the class {name!r}: expected both classes")

@@ -24,12 +24,12 @@ from sklearn.preprocessing import StandardScaler
 
 from wearsynth import fidelity
 from wearsynth.features import simple_features
-from wearsynth.fidelity import CLASSES
 from wearsynth.privacy import Promise
 from wearsynth.protocols import PROTOCOLS
 from wearsynth.runs import EVERYONE
 from wearsynth.scores import THRESHOLD, bootstrap_interval, score_table
-from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows
+from wearsynth.studies import NO_CONDITION
+from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows, class_names
 
 matplotlib.rcdefaults()  # whatever the user has set for pictures of their own, as usetex, which takes LaTeX
 WIDTH = 11.0  # inches, a notebook's
@@ -37,9 +37,10 @@ KINDS = ("simulated", "real")
 SIGNAL_UNITS = dict(zip(EXTENDED, ("a.u.", "µS", "g", "g", "g", "°C", "beats/min", "a.u.", "g")))
 # The same thing has the same colour in every picture; colour-blind people can tell them apart.
 RECORDED, PRIOR, SYNTHETIC = "#0173B2", "#949494", "#DE8F05"
-SHORT_CLASSES = {0: "no stress", 1: "stress"}
-CLASS_COLOURS = {0: "#029E73", 1: "#CC78BC"}
-CONDITION_COLOURS = {"baseline": "#029E73", "stress": "#CC78BC", "amusement": "#ECE133", "meditation": "#949494"}
+# Of the classes' conditions, in the order in which a table has them; those of no class are grey.
+CONDITION_COLOURS = {0: ("#029E73", "#ECE133", "#56B4E9"), 1: ("#CC78BC", "#D55E00", "#CA9161")}
+CLASS_COLOURS = {label: colours[0] for label, colours in CONDITION_COLOURS.items()}
+NO_CLASS = "#949494"
 # A leaky protocol has a hollow marker: its scores promise more than they hold.
 PROTOCOL_STYLES = {
     "trtr": {"color": RECORDED, "marker": "o", "linestyle": "-"},
@@ -51,7 +52,7 @@ PROTOCOL_STYLES = {
 # Detectors are called what the notebook calls them, so these go by their order.
 DETECTOR_COLOURS = ("#332288", "#CC6677", "#117733", "#882255", "#88CCEE", "#999933", "#44AA99", "#AA4499")
 DETECTOR_MARKERS = "oDs^vPX*"
-SCORES = {"accuracy": "accuracy", "f1_stress": "F1 of stress", "auroc": "AUROC"}
+SCORES = {"accuracy": "accuracy", "f1_stress": "F1", "auroc": "AUROC"}
 MOST_EMBEDDED = 500  # windows of each source, so that t-SNE takes seconds
 FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)  # at which ROC curves are averaged
 
@@ -64,46 +65,46 @@ def recording(table: pd.DataFrame, subject: str, kind: str) -> Figure:
     rows = table[table["subject"] == subject]
     signals = [name for name in EXTENDED if name in rows]
     figure, axes = _figure(f"Signals of {subject}", kind, len(signals), 1, 0.85 * len(signals), sharex=True)
-    minutes = rows["time"] / 60
+    minutes, colours = rows["time"] / 60, _condition_colours(table)
     for ax, name in zip(axes.flat, signals):
         ax.plot(minutes, rows[name], color="#222222", linewidth=0.6)
         _row_label(ax, name, f"\n({SIGNAL_UNITS[name]})")
         if name in LOG_SIGNALS:
             ax.set_yscale("log")
             ax.set_ylim(bottom=PUBLIC_RANGES[name][0])  # below lies rounding; an exact 0 would squeeze all the rest
-        _shade(ax, rows)
+        _shade(ax, rows, colours)
     axes.flat[-1].set(xlabel="time (min)", xlim=(minutes.min(), minutes.max()))
     figure.align_ylabels()
-    _legend(figure, [Patch(color=colour, alpha=0.35, label=name) for name, colour in CONDITION_COLOURS.items()])
+    _legend(figure, [Patch(color=colour, alpha=0.35, label=name) for name, colour in colours.items()])
     return figure
 
 
 def conditions(table: pd.DataFrame, kind: str) -> Figure:
     """Everybody's conditions over time, as `readers.read_table` makes the table."""
-    people = table.groupby("subject", sort=False)
+    people, colours = table.groupby("subject", sort=False), _condition_colours(table)
     figure, axes = _figure("Conditions", kind, people.ngroups, 1, 0.3 * people.ngroups + 0.8, sharex=True)
     for ax, (person, rows) in zip(axes.flat, people):
-        _shade(ax, rows)
+        _shade(ax, rows, colours)
         _row_label(ax, person)
         ax.set_yticks([])
     axes.flat[-1].set(xlabel="time (min)", xlim=(0, table["time"].max() / 60))
-    _legend(figure, [Patch(color=colour, alpha=0.35, label=name) for name, colour in CONDITION_COLOURS.items()])
+    _legend(figure, [Patch(color=colour, alpha=0.35, label=name) for name, colour in colours.items()])
     return figure
 
 
 def people_levels(real: pd.DataFrame, synthetic: pd.DataFrame, kind: str) -> Figure:
     """Each person's level of each signal by class, in physical units; both are 1 Hz tables."""
     levels = {kind: fidelity.people_levels(real), "synthetic": fidelity.people_levels(synthetic)}
-    signals = list(levels[kind].columns)
+    signals, classes = list(levels[kind].columns), _in_lines(class_names(real))
     figure, axes = _figure("Levels of people", kind, math.ceil(len(signals) / 5), min(5, len(signals)), 4.4)
     for ax, signal in zip(axes.flat, signals):
         for offset, (table, colour) in enumerate(zip(levels.values(), (RECORDED, SYNTHETIC))):
-            for label in SHORT_CLASSES:
+            for label in range(len(classes)):
                 values = np.sort(table.loc[label, signal].to_numpy())
                 place = label + 0.35 * offset - 0.175
                 ax.plot(place + np.linspace(-0.1, 0.1, len(values)), values, "o", color=colour, markersize=3)
                 ax.hlines(np.median(values), place - 0.14, place + 0.14, color=colour, linewidth=1.5)
-        ax.set(title=f"{signal} ({SIGNAL_UNITS[signal]})", xticks=[0, 1], xticklabels=SHORT_CLASSES.values())
+        ax.set(title=f"{signal} ({SIGNAL_UNITS[signal]})", xticks=range(len(classes)), xticklabels=classes)
         if signal in LOG_SIGNALS:
             ax.set_yscale("log")
     for ax in axes.flat[len(signals) :]:
@@ -113,7 +114,7 @@ def people_levels(real: pd.DataFrame, synthetic: pd.DataFrame, kind: str) -> Fig
 
 
 def class_levels(windows: Windows, kind: str) -> Figure:
-    """How high each signal lies under stress and otherwise: distribution of the windows' means."""
+    """How high each signal lies in each class: distribution of the windows' means."""
     whose = ", synthetic windows" if set(windows.subjects) == {"synthetic"} else ""
     figure, axes = _grid(f"Levels by class{whose}", kind, windows.signals, 3, "mean of a window, scaled")
     levels = windows.values.mean(axis=1)
@@ -121,7 +122,7 @@ def class_levels(windows: Windows, kind: str) -> Figure:
         for label, colour in CLASS_COLOURS.items():
             _histogram(ax, levels[windows.labels == label, k], colour, filled=True)
             _histogram(ax, levels[windows.labels == label, k], colour, filled=False)
-    _legend(figure, [Patch(color=CLASS_COLOURS[label], alpha=0.6, label=name) for label, name in CLASSES.items()])
+    _legend(figure, [Patch(color=CLASS_COLOURS[k], alpha=0.6, label=name) for k, name in enumerate(windows.classes)])
     return figure
 
 
@@ -162,9 +163,9 @@ def spent(promise: Promise, kind: str) -> Figure:
 
 def example_windows(real: Windows, prior: Windows, synthetic: Windows, kind: str, seed: int = 0) -> Figure:
     """One window of each source and class, all signals of it below one another: what moves together stands together."""
-    signals, rng = real.signals, np.random.default_rng(seed)
+    signals, classes, rng = real.signals, _in_lines(real.classes), np.random.default_rng(seed)
     sources = [(kind, real, RECORDED), ("prior", prior, PRIOR), ("synthetic", synthetic, SYNTHETIC)]
-    panels = [(label, *source) for label in CLASSES for source in sources]
+    panels = [(label, *source) for label in range(len(real.classes)) for source in sources]
     figure, axes = _figure(
         "Example windows, scaled", kind, len(signals), len(panels), 0.75 * len(signals), sharex=True, sharey=True
     )
@@ -173,7 +174,7 @@ def example_windows(real: Windows, prior: Windows, synthetic: Windows, kind: str
         values = windows.values[rng.choice(candidates)]
         for k, ax in enumerate(column):
             ax.plot(values[:, k], color=colour, linewidth=1)
-        column[0].set_title(f"{name}\n{SHORT_CLASSES[label]}", color=colour)
+        column[0].set_title(f"{name}\n{classes[label]}", color=colour)
         column[-1].set_xlabel("second")
     for ax, signal in zip(axes[:, 0], signals):
         _row_label(ax, signal)
@@ -183,8 +184,8 @@ def example_windows(real: Windows, prior: Windows, synthetic: Windows, kind: str
 
 def distributions(real: Windows, synthetic: Windows, kind: str) -> Figure:
     """Distribution of each signal's values second by second, within each class."""
-    panels = [(k, label) for k in range(len(real.signals)) for label in CLASSES]
-    titles = [f"{real.signals[k]}\n{CLASSES[label]}" for k, label in panels]
+    panels = [(k, label) for k in range(len(real.signals)) for label in range(len(real.classes))]
+    titles = [f"{real.signals[k]}\n{real.classes[label]}" for k, label in panels]
     figure, axes = _grid("Distributions", kind, titles, 6, "value, scaled")
     for ax, (k, label) in zip(axes, panels):
         for name, windows, colour in _sources(real, synthetic, kind):
@@ -221,7 +222,7 @@ def embeddings(real: Windows, synthetic: Windows, kind: str, seed: int = 0) -> F
         for (name, part, colour), xy in zip(sources, points):
             for label, marker in {0: "o", 1: "^"}.items():
                 style = {"s": 14, "alpha": 0.6, "linewidth": 0, "color": colour, "marker": marker}
-                ax.scatter(*xy[part.labels == label].T, label=f"{name}, {CLASSES[label]}", **style)
+                ax.scatter(*xy[part.labels == label].T, label=f"{name}, {real.classes[label]}", **style)
         ax.set(title=title, xticks=[], yticks=[])
     _legend(figure, axes[0, 0].get_legend_handles_labels()[0])
     return figure
@@ -287,14 +288,13 @@ def scores_by_subject(scores: pd.DataFrame, kind: str) -> Figure:
     return figure
 
 
-def confusion(matrices: dict[str, np.ndarray], kind: str) -> Figure:
+def confusion(matrices: dict[str, np.ndarray], classes: tuple[str, ...], kind: str) -> Figure:
     """Windows by true (rows) and predicted class (columns), as shares of the true one: protocol -> (2, 2) counts."""
     figure, axes = _figure("Confusion matrices", kind, 1, len(matrices), 3.2, sharey=True)
-    names = [name.replace(" and ", " and\n") for name in CLASSES.values()]
     for ax, (protocol, counts) in zip(axes.flat, matrices.items()):
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         text = [[f"{part:.0%}\n{count:.0f}" for part, count in zip(*row)] for row in zip(share, counts)]
-        _heatmap(ax, share, np.array(text), names, vmin=0, vmax=1, cmap="Blues")
+        _heatmap(ax, share, np.array(text), _in_lines(classes), vmin=0, vmax=1, cmap="Blues")
         ax.set(title=protocol, xlabel="predicted")
     axes[0, 0].set_ylabel("true")
     axes[0, 0].tick_params(axis="y", rotation=0)
@@ -357,7 +357,7 @@ def utility_privacy(points: pd.DataFrame, unit: str, kind: str) -> Figure:
 
 
 def hardest_subjects(test: Windows, predictions: pd.DataFrame, kind: str, most: int = 3) -> Figure:
-    """The people a detector fails most: their signals, the probability of stress it gave, and its mistakes.
+    """The people a detector fails most: their signals, the probability of class 1 it gave, and its mistakes.
 
     Args:
         test: everybody's windows for tests, in order of time.
@@ -373,16 +373,16 @@ def hardest_subjects(test: Windows, predictions: pd.DataFrame, kind: str, most: 
     figure, axes = _figure(title, kind, n + 1, len(accuracies), 0.45 * (n + 3), **layout)
     for column, (person, accuracy) in zip(axes.T, accuracies.items()):
         windows, rows = test.of(person), predictions[predictions["subject"] == person]
-        _shade_stress(column, windows)
+        _shade_positive(column, windows)
         _signals(column[:-1], windows)
         _probabilities(column[-1], rows, windows, PROTOCOL_STYLES[protocol]["color"])
         column[0].set_title(f"{person}: accuracy {accuracy:.2f}")
     for ax, name in zip(axes[:, 0], test.signals):
         _row_label(ax, name)
-    _row_label(axes[-1, 0], "probability", "\nof stress")
+    _row_label(axes[-1, 0], "probability", f"\nof {test.classes[1]}")
     figure.align_ylabels()
-    stress = Patch(color=CLASS_COLOURS[1], alpha=0.35, label="stress")
-    _legend(figure, [*axes[-1, 0].get_legend_handles_labels()[0], stress])
+    positive = Patch(color=CLASS_COLOURS[1], alpha=0.35, label=test.classes[1])
+    _legend(figure, [*axes[-1, 0].get_legend_handles_labels()[0], positive])
     return figure
 
 
@@ -413,11 +413,27 @@ def _sources(real: Windows, synthetic: Windows, kind: str) -> list[tuple[str, Wi
     return [(kind, real, RECORDED), ("synthetic", synthetic, SYNTHETIC)]
 
 
-def _shade(ax: Axes, rows: pd.DataFrame) -> None:
+def _condition_colours(table: pd.DataFrame) -> dict[str, str]:
+    """A colour for each condition of a 1 Hz table, by its class."""
+    labels = table.groupby("condition", sort=False)["label"].first()
+    colours = {label: itertools.cycle(of_class) for label, of_class in CONDITION_COLOURS.items()}
+    return {
+        condition: NO_CLASS if pd.isna(label) else next(colours[label])
+        for condition, label in labels.items()
+        if condition != NO_CONDITION
+    }
+
+
+def _in_lines(classes: tuple[str, ...]) -> list[str]:
+    """Names of classes, each condition in a line of its own."""
+    return [name.replace(" and ", " and\n") for name in classes]
+
+
+def _shade(ax: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
     """Colours the stretches of each condition."""
     change = rows["condition"].ne(rows["condition"].shift()).cumsum()
     for _, stretch in rows.groupby(change):
-        colour = CONDITION_COLOURS.get(stretch["condition"].iloc[0])
+        colour = colours.get(stretch["condition"].iloc[0])
         if colour is not None:
             first, last = stretch["time"].iloc[[0, -1]] / 60
             ax.axvspan(first, last, color=colour, alpha=0.3, linewidth=0)
@@ -498,11 +514,12 @@ def _probabilities(ax: Axes, rows: pd.DataFrame, windows: Windows, colour: str) 
     ax.set(ylim=(-0.05, 1.05), yticks=[0, THRESHOLD, 1], xlim=edges[[0, -1]], xlabel="windows end to end (min)")
 
 
-def _shade_stress(column: np.ndarray, windows: Windows) -> None:
-    """Colours one person's windows under stress in all rows."""
-    conditions = np.where(np.repeat(windows.labels, windows.values.shape[1]) == 1, "stress", "other")
+def _shade_positive(column: np.ndarray, windows: Windows) -> None:
+    """Colours one person's windows of class 1 in all rows."""
+    conditions = np.where(np.repeat(windows.labels, windows.values.shape[1]) == 1, "positive", "other")
     for ax in column:
-        _shade(ax, pd.DataFrame({"time": np.arange(len(conditions)), "condition": conditions}))
+        rows = pd.DataFrame({"time": np.arange(len(conditions)), "condition": conditions})
+        _shade(ax, rows, {"positive": CLASS_COLOURS[1]})
 
 
 def _histogram(ax: Axes, values: np.ndarray, colour: str, filled: bool) -> None:

@@ -20,7 +20,7 @@ from wearsynth.privacy import Promise, check_delta
 from wearsynth.provenance import Origin, load_arrays, save_arrays
 from wearsynth.public import find_cohort
 from wearsynth.releases import Moments, Query, choose_query, release
-from wearsynth.windows import EXTENDED, Windows
+from wearsynth.windows import Windows
 
 # Signal-to-noise ratio of the discriminator's steps, below which it learns nothing of use; and, of one that sees how
 # coordinates go together, below which a small one does better.
@@ -158,8 +158,7 @@ def fit(
         ValueError: there is no such kind, or delta is too large for so many units.
     """
     if prior is None:
-        signals, seconds = "extended" if windows.signals == EXTENDED else "published", windows.values.shape[1]
-        prior = make_prior("public", signals, seconds)
+        prior = make_prior("public", ",".join(windows.signals), windows.values.shape[1])
     planned = plan(promise, kind, prior, windows.n_units(promise.unit))
     return train(windows, planned, seed, noise_seed, name, mechanism)
 

@@ -176,11 +176,11 @@ def check_people(real: Windows, test: Windows, held_out: Sequence[str]) -> None:
         raise ValueError(f"windows of {', '.join(people)} only: holding one person out takes at least two")
     for person in held_out:
         for whose, labels in (("own", test.of(person).labels), ("the others'", real.without(person).labels)):
-            with_stress, n_windows = int(labels.sum()), len(labels)
-            if not 0 < with_stress < n_windows:
+            n_positive, n_windows = int(labels.sum()), len(labels)
+            if not 0 < n_positive < n_windows:
                 raise ValueError(
-                    f"{person}: {with_stress} of {whose} {n_windows} windows are with stress, and it takes both kinds; "
-                    f"leave {person} out of the folds, or give longer recordings"
+                    f"{person}: {n_positive} of {whose} {n_windows} windows are {real.classes[1]}, and it takes both "
+                    f"kinds; leave {person} out of the folds, or give longer recordings"
                 )
 
 

@@ -21,7 +21,7 @@ N_SIMULATED, COHORT = 40, 1000  # simulated people, and their seed: other ones t
 # Digits behind the point, finer than the sensors' steps: 0.01 of BVP, 1/64 g, 0.02 degrees C.
 DIGITS = {"BVP": 2, "EDA": 4, "ACC_x": 4, "ACC_y": 4, "ACC_z": 4, "TEMP": 3}
 DIGITS |= {"HR": 2, "BVP_amplitude": 3, "ACC_movement": 5}
-SAME = 1e-3  # uS, by which the EDA of one recording may differ from itself, by rounding
+SAME = 10  # of the last of these digits, by which one recording may differ from itself, by rounding
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,13 @@ def expect_others(table: pd.DataFrame, cohort: Cohort) -> None:
     parts = {f"the prior {cohort.name!r}": cohort.table()} if cohort.files else {}
     if STRESS_PREDICT not in cohort.files:  # which has all of them
         parts["the simulation, which is a part of every prior,"] = halves()[0]
+    signal = next(name for name in DIGITS if name != "BVP" and name in table)
     for part, people in parts.items():
-        known = {name: rows["EDA"].to_numpy() for name, rows in people.groupby("subject")}
+        known = {name: rows[signal].to_numpy() for name, rows in people.groupby("subject")}
         for name, rows in table.groupby("subject"):
-            for other, eda in known.items():
-                if len(eda) == len(rows) and np.abs(eda - rows["EDA"].to_numpy()).max() < SAME:
+            own = rows[signal].to_numpy()
+            for other, values in known.items():
+                if len(values) == len(own) and np.abs(values - own).max() < SAME / 10 ** DIGITS[signal]:
                     raise RecordingError(f"{name}: is {other} of {part} and so cannot be protected; leave {name} out")
 
 

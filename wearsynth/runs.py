@@ -21,7 +21,7 @@ from wearsynth.provenance import KINDS, Origin, StaleFileError, has_origin
 from wearsynth.public import expect_others, find_cohort
 from wearsynth.studies import Study
 from wearsynth.tables import load_table
-from wearsynth.windows import Windows, make_windows
+from wearsynth.windows import Windows, make_windows, signals_of
 
 LARGE = (".npz", ".csv", ".parquet", ".pkl")  # files that are linked between run folders; their writers replace them
 EVERYONE = "everyone"  # the generator that is shared: trained on all people, beside those that leave one out
@@ -180,13 +180,14 @@ class RunFolder:
         """
         if not self.table.exists() or fingerprint(self.table) != self._of("01-Data", "run", "recordings", "table"):
             raise StaleFileError(f"{self.table}: is not the table that 01-Data wrote here; run 01-Data again")
-        settings, cohort = (signals, scaling, window_seconds, hop_seconds), find_cohort(prior)
+        table, cohort = load_table(self.table), find_cohort(prior)
+        signals = signals_of(table, signals)
+        settings = (signals, scaling, window_seconds, hop_seconds)
         key = fingerprint(self.table, *settings, stress_share, cohort.key, source_of("codecs"))
         self.record("windows", {"key": key, "settings": settings})
         origin = self._windows_origin()
         paths = {name: self.windows_folder / f"{name}.npz" for name in ("training", "real", "test", "public")}
         if not all(has_origin(path, origin) for path in (*paths.values(), self.prior_file)):
-            table = load_table(self.table)
             expect_others(table, cohort)
             cuts = {
                 "training": (table, signals, "public", window_seconds, hop_seconds),

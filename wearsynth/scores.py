@@ -31,7 +31,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         ValueError: only one class is there, so that most scores mean nothing.
     """
     if len(np.unique(labels)) < 2:
-        raise ValueError("windows of one class only: a test takes some with stress and some without")
+        raise ValueError("windows of one class only: a test takes some of each")
     predicted = probabilities >= THRESHOLD
     counts = metrics.confusion_matrix(labels, predicted).ravel()
     return dict(zip(COUNTS, counts)) | {

@@ -20,6 +20,7 @@ from wearsynth.recordings import (
     shown,
 )
 from wearsynth.studies import NO_CONDITION, Study
+from wearsynth.windows import ACCELERATION, LEAST_SIGNALS
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.xz", ".parquet")
 TAKEN = ("everyone", "all", "synthetic")  # people's names that stand for something else
@@ -40,12 +41,12 @@ def save_table(table: pd.DataFrame, path: str | Path) -> None:
         table.to_csv(draft, index=False, float_format="%.8g")
 
 
-def load_table(path: str | Path, signals: tuple[str, ...] = SIGNALS) -> pd.DataFrame:
+def load_table(path: str | Path, signals: tuple[str, ...] = ()) -> pd.DataFrame:
     """Reads back what `save_table` wrote.
 
     Args:
         path: the CSV file.
-        signals: which of its signals.
+        signals: which of its signals; by default all that it has.
 
     Returns:
         The table, with the column types of `resampling.one_hertz`.
@@ -53,8 +54,9 @@ def load_table(path: str | Path, signals: tuple[str, ...] = SIGNALS) -> pd.DataF
     Raises:
         RecordingError: the file is missing or does not hold such a table.
     """
-    types = {"subject": str, "time": "int64", **dict.fromkeys(signals, float), "condition": str, "label": "Int64"}
     try:
+        signals = signals or _signals(pd.read_csv(path, nrows=0, encoding="utf-8"))
+        types = {"subject": str, "time": "int64", **dict.fromkeys(signals, float), "condition": str, "label": "Int64"}
         table = pd.read_csv(path, usecols=list(types), dtype=types, encoding="utf-8")[list(types)]
         if not len(table) or not np.isfinite(table[list(signals)].to_numpy()).all() or table["subject"].isna().any():
             raise ValueError("it is empty, or values are missing or infinite")
@@ -82,13 +84,13 @@ def read_plain(path: Path, study: Study) -> tuple[list[pd.DataFrame], dict[str, 
 
     Args:
         path: CSV or Parquet, a row a second or more often: `subject`, `time` (seconds, or ISO time stamps with their
-            offset from UTC), the signals in their units, and `condition`, `label` (of the study's classes) or both.
+            offset from UTC), signals in their units, and `condition`, `label` (of the study's classes) or both.
         study: what conditions mean.
 
     Returns:
-        Each person's table, with the columns of `resampling.one_hertz`; what is known of each: minutes of each
-        condition, seconds that were `filled` or left out as `missing`, and a `digest`; and whom the study leaves out,
-        and why.
+        Each person's table, with the columns of `resampling.one_hertz`, but for signals that are not there; what is
+        known of each: minutes of each condition, seconds that were `filled` or left out as `missing`, and a `digest`;
+        and whom the study leaves out, and why.
 
     Raises:
         RecordingError: it is not such a table, or a person's part of it is not a wristband's measurement.
@@ -104,7 +106,7 @@ def read_plain(path: Path, study: Study) -> tuple[list[pd.DataFrame], dict[str, 
             person, repaired = _by_second(person, study)
             check_classes(person, study, person["condition"].unique())
             _check_units(person)
-            digest = hashlib.sha256(np.ascontiguousarray(person[list(SIGNALS)], float)).hexdigest()[:32]
+            digest = hashlib.sha256(np.ascontiguousarray(person[_signals(person)], float)).hexdigest()[:32]
             twin = next((other for other, row in rows.items() if row["digest"] == digest), None)
             if twin:
                 raise RecordingError(f"is {twin} once more; leave one out")
@@ -120,7 +122,6 @@ def read_plain(path: Path, study: Study) -> tuple[list[pd.DataFrame], dict[str, 
 
 def _rows(path):
     """The table as it stands in the file, with the columns that are in use."""
-    wanted = ["subject", "time", *SIGNALS]
     try:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
@@ -128,19 +129,36 @@ def _rows(path):
             table = pd.read_csv(path, dtype={"subject": str, "condition": str}, encoding="utf-8")
     except UNREADABLE as error:
         raise RecordingError(f"{path}: cannot be read as a table ({_reason(error)}); give CSV or Parquet") from None
-    missing = [name for name in wanted if name not in table]
-    if missing or not {"condition", "label"} & {*table}:
+    _check_columns(table, path)
+    signals = _signals(table)
+    missing = [name for name in ("subject", "time") if name not in table]
+    missing += ["condition or label"] * (not {"condition", "label"} & {*table})
+    if missing or len(signals) < LEAST_SIGNALS:
         raise RecordingError(
-            f"{path}: has no column {', '.join(missing) or 'condition or label'}: expected {', '.join(wanted)}, and "
-            "condition or label"
+            f"{path}: has no column {', '.join(missing) or 'for a second signal'}: expected subject, time, condition "
+            f"or label, and {LEAST_SIGNALS} or more of {', '.join(SIGNALS)}"
         )
     if not len(table) or table["subject"].isna().any():
         raise RecordingError(f"{path}: is empty, or a subject is missing")
     try:
-        table[list(SIGNALS)] = table[list(SIGNALS)].astype(float)
+        table[signals] = table[signals].astype(float)
         return table.assign(subject=table["subject"].astype(str), time=_seconds(table["time"]))
     except UNREADABLE as error:
         raise RecordingError(f"{path}: {_reason(error)}; expected numbers, and seconds or time stamps") from None
+
+
+def _signals(table):
+    """The signals that a table has."""
+    return [name for name in SIGNALS if name in table]
+
+
+def _check_columns(table, path):
+    """Refuses a column that is nearly called like a signal that is not there: it would be left out in silence."""
+    plain = {re.sub(r"[^a-z]", "", name.casefold()): name for name in SIGNALS}
+    for column in table:
+        meant = plain.get(re.sub(r"\(.*\)|[^a-z]", "", str(column).casefold()))
+        if meant and meant not in table:
+            raise RecordingError(f"{path}: column {shown(str(column))}: call it {meant}")
 
 
 def _seconds(time):
@@ -172,18 +190,21 @@ def _by_second(person, study):
         raise RecordingError("expected rows in order of time; sort them, and drop repeats")
     start = np.floor(person["time"].iloc[0]) if person["time"].iloc[0] > 0 else 0
     second = np.floor(person["time"] - start).astype(int).to_numpy()
-    signals = person[list(SIGNALS)].groupby(second).mean()
+    signals = person[_signals(person)].groupby(second).mean()
     first = person.groupby(second).head(1).set_index(signals.index)
     conditions = _conditions(first, study)
     values, missing = signals.to_numpy(copy=True), ~np.isfinite(signals).all(axis=1).to_numpy()
     if missing.mean() > 0.5:
-        raise RecordingError(f"a signal is missing in {missing.mean():.0%} of the seconds; leave the person out")
+        worst = signals.isna().sum().idxmax()
+        raise RecordingError(
+            f"{worst} is missing in {missing.mean():.0%} of the seconds; leave out the person, or that column"
+        )
     for column in values.T:
         gap = ~np.isfinite(column)
         column[gap] = np.interp(signals.index[gap], signals.index[~gap], column[~gap])
     long = runs(missing, LONGEST_FILLED + 1)
     conditions[long] = NO_CONDITION
-    table = pd.DataFrame(values, columns=list(SIGNALS))
+    table = pd.DataFrame(values, columns=signals.columns)
     table.insert(0, "subject", person["subject"].iloc[0])
     table.insert(1, "time", signals.index.astype("int64"))
     table["condition"] = conditions
@@ -214,12 +235,14 @@ def _conditions(person, study):
 
 def _check_units(person):
     """Refuses other units."""
-    length = float(np.median(np.linalg.norm(person[["ACC_x", "ACC_y", "ACC_z"]], axis=1)))
-    if not LENGTH[0] < length < LENGTH[1]:
-        raise RecordingError(f"acceleration has a median length of {length:.3g}: expected about 1, in g")
-    temperature = person["TEMP"].median()
-    if not SKIN[0] - 5 < temperature < SKIN[1] + 3:  # synthetic people's, too, who may be a little beyond real ones
-        raise RecordingError(f"TEMP has a median of {temperature:.3g}: expected degrees C")
+    if {*ACCELERATION} <= {*person}:
+        length = float(np.median(np.linalg.norm(person[list(ACCELERATION)], axis=1)))
+        if not LENGTH[0] < length < LENGTH[1]:
+            raise RecordingError(f"acceleration has a median length of {length:.3g}: expected about 1, in g")
+    if "TEMP" in person:
+        temperature = person["TEMP"].median()
+        if not SKIN[0] - 5 < temperature < SKIN[1] + 3:  # synthetic people's, too, who may be a little beyond real ones
+            raise RecordingError(f"TEMP has a median of {temperature:.3g}: expected degrees C")
 
 
 def check_classes(table: pd.DataFrame, study: Study, found: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """1 Hz table -> windows (n_windows, window_seconds, n_signals) in [0, 1], and back to a table."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from wearsynth.studies import WESAD
 PUBLISHED = ("BVP", "EDA", "ACC_x", "ACC_y", "ACC_z", "TEMP")
 EXTENDED = (*PUBLISHED, "HR", "BVP_amplitude", "ACC_movement")
 SIGNAL_SETS = {"published": PUBLISHED, "extended": EXTENDED}
+ACCELERATION = ("ACC_x", "ACC_y", "ACC_z")
+LEAST_SIGNALS = 2  # how they go together is a part of what is learned and tested
 SCALINGS = ("subject", "public")
 MIN_SECONDS = 12  # of a window: shorter ones hardly have a shape in time
 
@@ -44,22 +46,24 @@ class Windows:
 
     Args:
         values: (n_windows, window_seconds, n_signals), float32 in [0, 1].
-        labels: (n_windows,), 1 stress, 0 baseline or amusement.
+        labels: (n_windows,), 1 stress, or whatever the study looks for, 0 not.
         subjects: (n_windows,), such as 'S2'.
         signals: the n_signals names, in order.
+        classes: what 0 and 1 are called: their conditions.
     """
 
     values: np.ndarray
     labels: np.ndarray
     subjects: np.ndarray
     signals: tuple[str, ...]
+    classes: tuple[str, ...] = ("no stress", "stress")
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, chosen: np.ndarray) -> "Windows":
         """Chosen windows, by a mask or by indices."""
-        return Windows(self.values[chosen], self.labels[chosen], self.subjects[chosen], self.signals)
+        return replace(self, values=self.values[chosen], labels=self.labels[chosen], subjects=self.subjects[chosen])
 
     def of(self, subject: str) -> "Windows":
         """The windows of one subject."""
@@ -81,7 +85,7 @@ class Windows:
     def load(cls, path: Path, origin: Origin) -> "Windows":
         """Reads what `save` wrote; raises StaleFileError if it is of another origin."""
         arrays = load_arrays(path, origin)
-        return cls(**arrays | {"signals": tuple(arrays["signals"].tolist())})
+        return cls(**arrays | {name: tuple(arrays[name].tolist()) for name in ("signals", "classes")})
 
 
 def concatenate(parts: list[Windows]) -> Windows:
@@ -89,7 +93,7 @@ def concatenate(parts: list[Windows]) -> Windows:
     if len({part.signals for part in parts}) != 1:
         raise ValueError(f"signals differ: {[part.signals for part in parts]}")
     joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "labels", "subjects"))
-    return Windows(*joined, parts[0].signals)
+    return Windows(*joined, parts[0].signals, parts[0].classes)
 
 
 def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds: int, hop_seconds: int) -> Windows:
@@ -102,7 +106,7 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
 
     Args:
         table: as `readers.read_table` makes it; rows without a label are left out.
-        signals: 'published' (six) or 'extended' (nine).
+        signals: as of `signal_names`.
         scaling: 'subject', by each person's own mean and standard deviation over the labelled rows, or 'public', fixed
             bounds.
         window_seconds: length of a window, s.
@@ -115,7 +119,10 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
         ValueError: an argument is out of its range, a signal is missing or infinite, or there is no window at all.
     """
     check(signals, scaling, window_seconds, hop_seconds)
-    names = SIGNAL_SETS[signals]
+    names = signal_names(signals)
+    absent = [name for name in names if name not in table]
+    if absent:
+        raise ValueError(f"signals={signals!r}: the table has no {', '.join(absent)}")
     labelled = table[table["label"].notna()].reset_index(drop=True)
     missing = labelled.loc[~np.isfinite(labelled[list(names)]).all(axis=1), "subject"]
     if len(missing):
@@ -127,13 +134,50 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
         labelled["label"].to_numpy(dtype=int)[starts],
         labelled["subject"].to_numpy(dtype=str)[starts],
         names,
+        class_names(labelled),
     )
+
+
+def class_names(table: pd.DataFrame) -> tuple[str, ...]:
+    """What the classes of a 1 Hz table are called: 'baseline and amusement', 'stress'."""
+    return tuple(" and ".join(table.loc[table["label"] == label, "condition"].unique()) for label in (0, 1))
+
+
+def signal_names(signals: str) -> tuple[str, ...]:
+    """Reads which signals are meant.
+
+    >>> signal_names("HR,EDA")
+    ('EDA', 'HR')
+
+    Args:
+        signals: 'published' (six), 'extended' (nine), or LEAST_SIGNALS or more names with commas between.
+
+    Raises:
+        ValueError: something else.
+    """
+    if signals in SIGNAL_SETS:
+        return SIGNAL_SETS[signals]
+    given = signals.split(",")
+    if not {*given} <= {*EXTENDED} or not LEAST_SIGNALS <= len({*given}) == len(given):
+        sets = " or ".join(map(repr, SIGNAL_SETS))
+        raise ValueError(
+            f"signals={signals!r}: expected {sets}, or {LEAST_SIGNALS} or more of {', '.join(EXTENDED)} with commas "
+            "between, each once"
+        )
+    return tuple(name for name in EXTENDED if name in given)
+
+
+def signals_of(table: pd.DataFrame, signals: str) -> str:
+    """Returns which of a set's signals a 1 Hz table has; names that are given one by one stay as they are."""
+    names = signal_names(signals)
+    if signals not in SIGNAL_SETS or {*names} <= {*table}:
+        return signals
+    return ",".join(name for name in names if name in table)
 
 
 def check(signals: str, scaling: str, window_seconds: int, hop_seconds: int) -> None:
     """Raises ValueError for settings that `make_windows` does not know."""
-    if signals not in SIGNAL_SETS:
-        raise ValueError(f"signals={signals!r}: expected {' or '.join(map(repr, SIGNAL_SETS))}")
+    signal_names(signals)
     if scaling not in SCALINGS:
         raise ValueError(f"scaling={scaling!r}: expected {' or '.join(map(repr, SCALINGS))}")
     for name, value, least in (("window_seconds", window_seconds, MIN_SECONDS), ("hop_seconds", hop_seconds, 1)):
