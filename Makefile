@@ -20,7 +20,7 @@ $(venv)/.installed: requirements.lock setup.sh
 .venv-sweep/.installed: workflow/requirements.lock setup.sh
 	@bash setup.sh .venv-sweep workflow/requirements.lock 3.11 3.12 3.13
 
-run: $(venv)/.installed  ## run the chain on simulated recordings; with ARGS="--recordings DIR" on real ones
+run: $(venv)/.installed  ## run the chain on public people; with ARGS="--recordings DIR" on real ones
 	$(python) run.py $(ARGS)
 
 GRID ?= workflow/grids/example.yaml
@@ -62,8 +62,8 @@ bench-peers: $(venv)/.installed .venv-peers/.installed  ## measure the same step
 	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet -r $<
 	touch $@
 
-images: run  ## remake the pictures of the README from the simulated run
-	cp $(addprefix runs/simulated-default/figures/,example_windows.png scores_by_subject.png synthetic_person.png) images/
+images: run  ## remake the pictures of the README from that run
+	cp $(addprefix runs/public-default/figures/,example_windows.png scores_by_subject.png synthetic_person.png) images/
 
 reliability: $(venv)/.installed .venv-sweep/.installed  ## damage inputs, kill runs, fill disks, mark a person: about an hour, as root
 	$(python) -m reliability.fuzz

@@ -1,6 +1,6 @@
 """Runs the chain: checks the parameters, then executes the five notebooks into one run folder.
 
-python run.py                                on simulated recordings
+python run.py                                on the public demonstration cohort
 python run.py --recordings PATH              on real ones: WESAD (or its zip), a wristband's exports, or a table
 python run.py -p epsilon 10 -p folds S2,S5   with other parameters than the notebooks' own
 python run.py --from RUN -p detectors cnn_lstm   from what another run has finished
@@ -31,11 +31,12 @@ from wearsynth.ledger import LedgerError
 from wearsynth.notebooks import NotebookError, execute, one_kernel, one_line
 from wearsynth.parameters import NOTEBOOKS, ROOT, BadInput, check_values, declared, defaults, read
 from wearsynth.privacy import check_delta
-from wearsynth.provenance import StaleFileError
+from wearsynth.provenance import KINDS, StaleFileError, kind_of
+from wearsynth.public import DEMONSTRATION
 from wearsynth.readers import find_people, find_recordings
 from wearsynth.recordings import RecordingError
 from wearsynth.runs import CheckError, RunFolder
-from wearsynth.studies import read_study, study_names
+from wearsynth.studies import study_names, study_of
 from wearsynth.tf_privacy import why_missing
 
 PRESETS = {
@@ -61,7 +62,7 @@ PRESETS = {
 LONGEST_NAME = 200
 STOPPED = 130  # exit status
 PATHS = ("study", "prior")  # parameters that may be a file or folder,
-NAMES = ("public", "simulated", *study_names())  # or one of these
+NAMES = ("", "public", "simulated", *study_names())  # or one of these
 OPTION_OF = {"recordings": "--recordings", "run_folder": "--out"}
 PACKAGES = (
     "tensorflow",
@@ -132,13 +133,13 @@ def note_down(out: Path) -> str:
 def run(options: argparse.Namespace, out: Path) -> RunFolder:
     """Checks what was given, and does it; returns the run folder."""
     given = PRESETS[options.preset] | dict(read_value(*pair) for pair in options.p)
-    parameters = defaults() | given
-    check(parameters, options.recordings)
+    parameters = defaults() | given | {"recordings": options.recordings}
+    check(parameters)
     others = [finished_run(path) for path in options.start_from]
     if out == ROOT:
         raise BadInput(f"--out {out}: the checkout itself, whose notebooks would be written over; give another folder")
     folder = RunFolder(out)
-    parameters |= {"run_folder": str(folder.path), "recordings": str(options.recordings or "")}
+    parameters["run_folder"] = str(folder.path)
     with folder.alone():
         if not folder.metrics_file.exists():
             folder.forget(*folder.NOTEBOOKS)  # without their numbers they are not finished
@@ -154,7 +155,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Reads the command line; argparse itself ends with status 2 on an unknown option."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--recordings", type=Path, metavar="PATH", help="WESAD or its zip, E4 exports, or a table; default: simulated"
+        "--recordings",
+        default="",
+        metavar="PATH",
+        help="WESAD or its zip, E4 exports, or a table; or 'simulated'; default: the public demonstration cohort",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run folder; default: runs/<name that tells the parameters>"
@@ -181,8 +185,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook's parameter"
     )
     options = parser.parse_args(arguments)
-    options.recordings = options.recordings and resolved(options.recordings)
+    options.recordings = located(options.recordings)
     return options
+
+
+def located(recordings: str) -> str:
+    """Returns a path of recordings in full, and what is none as it is."""
+    return str(resolved(Path(recordings))) if kind_of(recordings) == "real" else recordings
 
 
 def resolved(path: Path) -> Path:
@@ -204,7 +213,7 @@ def read_value(name: str, text: str) -> tuple[str, Any]:
     return name, read(name, text)
 
 
-def check(parameters: dict[str, Any], recordings: Path | None) -> None:
+def check(parameters: dict[str, Any]) -> None:
     """Refuses what cannot be run.
 
     Raises:
@@ -213,10 +222,11 @@ def check(parameters: dict[str, Any], recordings: Path | None) -> None:
         RecordingError: there are no recordings in the folder.
     """
     check_values(parameters)
-    people = everybody(parameters, recordings)
+    people = everybody(parameters)
     if len(people) < 3:
         raise BadInput(
-            f"{recordings}: recordings of {len(people)} people; the evaluation compares people: give 3 or more"
+            f"{parameters['recordings']}: recordings of {len(people)} people; the evaluation compares people: give 3 "
+            "or more"
         )
     try:
         protocols.choose_folds(people, parameters["folds"])
@@ -226,10 +236,13 @@ def check(parameters: dict[str, Any], recordings: Path | None) -> None:
         raise BadInput(str(error)) from None
 
 
-def everybody(parameters: dict[str, Any], recordings: Path | None) -> list[str]:
+def everybody(parameters: dict[str, Any]) -> list[str]:
     """Names the people of a run; raises RecordingError for a folder without recordings."""
-    if recordings:
-        return find_people(recordings)
+    kind = kind_of(parameters["recordings"])
+    if kind == "real":
+        return find_people(parameters["recordings"])
+    if kind == "public":
+        return [*DEMONSTRATION]
     return [f"S{2 + number}" for number in range(parameters["simulated_people"])]
 
 
@@ -242,7 +255,7 @@ def finished_run(path: Path) -> RunFolder:
 
 def run_name(options: argparse.Namespace) -> str:
     """A folder name that tells what was run."""
-    source = options.recordings.name if options.recordings else "simulated"
+    source = Path(options.recordings).name or "public"
     if options.prepare:
         source += "-prepared"
     name = "-".join([source, options.preset, *(f"{name}={value}" for name, value in sorted(options.p))])
@@ -284,9 +297,9 @@ def run_notebooks(folder: RunFolder, notebooks: Sequence[Path], parameters: dict
     Returns:
         Of notebooks that nothing builds on, what was not sound about their results: that is no reason to stop.
     """
-    recordings = Path(parameters["recordings"]) if parameters["recordings"] else None
-    stats = [path.stat() for path in find_recordings(recordings)] if recordings else []
-    study = read_study(parameters["study"])  # the file may change, and its name not
+    recordings = parameters["recordings"]
+    stats = [path.stat() for path in find_recordings(recordings)] if kind_of(recordings) == "real" else []
+    study = study_of(parameters["study"], recordings)  # the file may change, and its name not
     keys = {None: fingerprint(package_source(), study, [(stat.st_size, stat.st_mtime_ns) for stat in stats])}
     failed = []
     with one_kernel() as kernel:
@@ -322,7 +335,7 @@ def print_results(folder: RunFolder) -> None:
     """Prints the result table and where everything lies."""
     from wearsynth.report import result_table
 
-    print(f"\nOn {folder.kind} recordings, mean over held-out people:\n")
+    print(f"\nOn {KINDS[folder.kind]}, mean over held-out people:\n")
     print(result_table(folder.metrics["detection"]).to_string(), end="\n\n")
     for what, path in {
         "report": folder.path / "report.html",

@@ -24,6 +24,7 @@ from wearsynth.detector import train
 from wearsynth.generators import Generator, fit, plan
 from wearsynth.parallel import one_core_each
 from wearsynth.privacy import Promise
+from wearsynth.public import find_cohort
 from wearsynth.releases import Moments
 from wearsynth.scores import scores
 from wearsynth.sessions import draw_people
@@ -58,7 +59,7 @@ LINES = {
 def main() -> None:
     """Measures, prints and writes limits.csv and limits.png."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # what is timed takes all cores; this takes one in each process
-    prior = make_prior("simulated", "extended", 60)
+    prior = make_prior(find_cohort("simulated"), "extended", 60)
     arguments = ((number, prior) for number in range(N_POPULATIONS))
     tables = one_core_each(measure, arguments, N_POPULATIONS, "population")
     table = pd.DataFrame([row for rows in tables for row in rows])

@@ -107,9 +107,9 @@ def wait_for(condition, what, seconds=120):
 
 
 def start(grid, out, *options):
-    words = [sys.executable, "-m", "workflow.sweep", str(grid), "--out", str(out), *options]
+    words = [sys.executable, "-m", "workflow.sweep", str(grid), "--recordings", "simulated", "--out", str(out)]
     with open(out.with_suffix(".log"), "w") as log:
-        return subprocess.Popen(words, cwd=run.ROOT, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen([*words, *options], cwd=run.ROOT, stdout=log, stderr=subprocess.STDOUT)
 
 
 def finish(process, log):

@@ -7,7 +7,7 @@ import pytest
 from wearsynth import donors
 from wearsynth.donors import ACCELERATION, Donors, rotations
 from wearsynth.features import describe
-from wearsynth.public import expect_others, find_cohort
+from wearsynth.public import DEMONSTRATION, demonstration, expect_others, find_cohort, halves
 from wearsynth.recordings import RecordingError
 from wearsynth.simulation import simulate_table
 from wearsynth.windows import EXTENDED, make_windows
@@ -107,6 +107,16 @@ def test_nobody_is_learned_from_and_in_the_prior(table):
         RecordingError, match="^S9: is S3 of the prior 'public' and so cannot be protected; leave S9 out"
     ):
         expect_others(both, find_cohort("public"))
+
+
+def test_the_demonstration_cohort_is_in_no_prior_of_its_runs():
+    table, cohort = demonstration(), find_cohort("public", "public")
+    assert set(table["subject"]) == {*DEMONSTRATION} <= set(halves()[1]["subject"])
+    assert set(cohort.table()["subject"]) == set(find_cohort("public").table()["subject"]) - {*DEMONSTRATION}
+    assert cohort.sentence.startswith("18 of the 24 people") and cohort.key != find_cohort("public").key
+    expect_others(table, cohort)
+    with pytest.raises(RecordingError, match="S5: is S5 of the prior 'public'"):
+        expect_others(table, find_cohort("public"))
 
 
 def test_a_cohort_of_the_users_own_and_none(tmp_path, table):

@@ -15,8 +15,10 @@ import pytest
 import run
 from wearsynth import parameters
 from wearsynth.notebooks import NotebookError, execute, one_kernel
+from wearsynth.public import DEMONSTRATION
 from wearsynth.runs import EVERYONE, CheckError, RunFolder
 from wearsynth.scores import SCORES, score_table
+from wearsynth.studies import read_study
 from wearsynth.tables import load_table
 
 PEOPLE = ["S2", "S3", "S4"]
@@ -31,7 +33,7 @@ class Hostile:
 def chain(tmp_path_factory) -> tuple[list[str], RunFolder]:
     """A finished run on three simulated people, one of them held out, and the command line that made it."""
     out = tmp_path_factory.mktemp("chain") / "run"
-    arguments = ["--preset", "smoke", "--out", str(out), "-p", "folds", "S3"]
+    arguments = ["--recordings", "simulated", "--preset", "smoke", "--out", str(out), "-p", "folds", "S3"]
     assert run.main(arguments) == 0
     return arguments, RunFolder(out)
 
@@ -149,6 +151,15 @@ def test_run_folder_holds_all_that_is_promised(chain):
     assert (folder.path / "data" / "syn" / "cgan" / "synthetic_1hz.csv").exists()
     assert len(list(folder.figures.glob("*.png"))) >= 10
     assert "simulated" in (folder.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_recordings_public_people_are_protected_from_others(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert run.main(["--prepare", "--out", str(folder.path)]) == 0
+    assert folder.kind == "public" and folder.study == read_study("stress_predict") and folder.ledger is None
+    recorded = folder.metrics["run"]["recordings"]["subjects"]
+    assert recorded == [*DEMONSTRATION] and len(np.unique(folder.prior().donors.people)) == 18
+    assert "public demonstration cohort" in (folder.path / "01-Data.ipynb").read_text(encoding="utf-8")
 
 
 def test_metrics_have_the_keys_that_others_rely_on(chain):

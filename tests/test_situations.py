@@ -17,7 +17,7 @@ import run
 from wearsynth import notebooks
 from wearsynth.notebooks import NotebookError, execute, one_kernel
 
-PREPARE = ("--prepare", "-p", "simulated_people", "3")
+PREPARE = ("--prepare",)
 CODE = ("run.py", "wearsynth", "data/public", "data/studies", *(path.name for path in run.NOTEBOOKS))
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

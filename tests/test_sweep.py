@@ -28,7 +28,7 @@ def grid(tmp_path):
 
 def test_each_combination_is_a_run(grid):
     grid.write_text("grid:\n  - {epsilon: [1, inf], seed: [0, 1]}\n  - {unit: subject, delta: 1e-3}\n")
-    plan = sweep.make_plan(grid, None)
+    plan = sweep.make_plan(grid, "simulated")
     assert list(plan["runs"]) == [
         *(f"epsilon={epsilon}-seed={seed}" for epsilon in ("1.0", "inf") for seed in (0, 1)),
         "unit=subject-delta=0.001",
@@ -36,19 +36,19 @@ def test_each_combination_is_a_run(grid):
     assert plan["runs"]["unit=subject-delta=0.001"] == {"unit": "subject", "delta": "0.001"}
     assert plan["folds"] == ["S2", "S3", "S4", "S5", "S6", "S7"]
     grid.write_text(grid.read_text() + "jobs: runs\n")
-    assert sweep.make_plan(grid, None) == plan | {"folds": []}
+    assert sweep.make_plan(grid, "simulated") == plan | {"folds": []}
     assert len(plan["prepared"]) == 1 and len(set(plan["start"].values())) == 1
 
 
 def test_runs_may_differ_in_what_is_tested(grid):
     grid.write_text("grid:\n  - detectors: [cnn, cnn_lstm]\n    protocols: tstr\n  - private_epsilons: 1,2\n")
-    plan = sweep.make_plan(grid, None)
+    plan = sweep.make_plan(grid, "simulated")
     assert [parameters.get("detectors") for parameters in plan["runs"].values()] == ["cnn", "cnn_lstm", None]
 
 
 def test_runs_with_other_windows_start_from_others(grid):
     grid.write_text("grid:\n  - signals: [published, extended]\n    seed: [0, 1]\n")
-    plan = sweep.make_plan(grid, None)
+    plan = sweep.make_plan(grid, "simulated")
     assert len(plan["prepared"]) == 2
     for name, parameters in plan["runs"].items():
         assert plan["prepared"][plan["start"][name]]["signals"] == parameters["signals"]
@@ -56,9 +56,9 @@ def test_runs_with_other_windows_start_from_others(grid):
 
 def test_a_longer_grid_keeps_what_is_planned(grid):
     grid.write_text("grid:\n  - {signals: extended, epsilon: [1, 2.0]}\n")
-    before = sweep.make_plan(grid, None)
+    before = sweep.make_plan(grid, "simulated")
     grid.write_text("grid:\n  - {signals: extended, epsilon: [1.0, 2]}\n  - epsilon: 3\n")
-    after = sweep.make_plan(grid, None)
+    after = sweep.make_plan(grid, "simulated")
     assert before["runs"].items() < after["runs"].items() and before["prepared"] == after["prepared"]
 
 
@@ -97,7 +97,7 @@ def test_bad_grid_is_refused_before_anything_starts(grid, text, expected, capsys
     monkeypatch.setattr(os, "execv", None)
     grid.write_text(text)
     out = grid.parent / "sweep"
-    assert sweep.main([str(grid), "--out", str(out)]) == 2 and not out.exists()
+    assert sweep.main([str(grid), "--recordings", "simulated", "--out", str(out)]) == 2 and not out.exists()
     error = capsys.readouterr().err
     assert expected in error and str(grid) in error and error.count("\n") == 1
 
@@ -108,15 +108,15 @@ def test_grids_of_the_project_are_in_order(tmp_path):
         for person in ("S2", "S3", "S4"):
             (recordings / person).mkdir(parents=True, exist_ok=True)
             (recordings / person / f"{person}.pkl").touch()
-        assert sweep.make_plan(grid, recordings)["runs"]
+        assert sweep.make_plan(grid, "" if grid.stem == "example" else str(recordings))["runs"]
 
 
 def test_a_folder_of_another_sweep_is_refused(grid, capsys, monkeypatch):
     out = grid.parent / "sweep"
     for name, message in {"code": "another version of the code", "command": "other recordings"}.items():
-        plan = sweep.make_plan(grid, None) | {name: "other"}
+        plan = sweep.make_plan(grid, "simulated") | {name: "other"}
         sweep.write_json(out / "plan.json", plan)
-        assert sweep.main([str(grid), "--out", str(out)]) == 2
+        assert sweep.main([str(grid), "--recordings", "simulated", "--out", str(out)]) == 2
         assert message in capsys.readouterr().err
 
 
@@ -125,7 +125,7 @@ def stubbed(grid, monkeypatch):
     """A function that starts the sweep with a stand-in for run.py, and the sweep's folder."""
     out = grid.parent / "sweep"
     monkeypatch.setenv("PYTHONPATH", str(run.ROOT))
-    plan = sweep.make_plan(grid, None)
+    plan = sweep.make_plan(grid, "simulated")
     plan["command"] = [sys.executable, str(run.ROOT / "tests" / "stub_run.py")]
     sweep.write_json(out / "plan.json", plan)
     if not sweep.SNAKEMAKE.exists():
@@ -239,8 +239,9 @@ def real_sweep(tmp_path_factory) -> tuple[Path, Path]:
         + "".join(f"  {name}: {json.dumps(value)}\n" for name, value in tiny.items())
     )
     command = [sys.executable, "-m", "workflow.sweep", folder / "tiny.yaml", "--out", folder / "sweep"]
+    command += ["--recordings", "simulated"]
     subprocess.run(command, cwd=run.ROOT, check=True)
-    arguments = [part for name, value in tiny.items() for part in ("-p", name, value)]
+    arguments = ["--recordings", "simulated"] + [part for name, value in tiny.items() for part in ("-p", name, value)]
     assert run.main([*arguments, "-p", "seed", "1", "--out", str(folder / "alone")]) == 0
     return folder / "sweep", folder / "alone"
 

@@ -17,7 +17,7 @@ from scipy.special import ndtri
 from wearsynth.donors import Donors
 from wearsynth.features import DESCRIPTORS, LEAST_SPREAD, describe
 from wearsynth.provenance import Origin, load_arrays, save_arrays
-from wearsynth.public import find_cohort
+from wearsynth.public import Cohort, find_cohort
 from wearsynth.windows import STRESS_SHARE, Windows, make_windows
 
 HOPS = 10  # a window has in the prior's minutes: neighbours overlap by nine tenths
@@ -254,17 +254,12 @@ class SecondCodec(PlainCodec):
         return np.clip(values, 0, 1).astype(np.float32)
 
 
-def make_prior(prior: str, signals: str, window_seconds: int, stress_share: float = STRESS_SHARE) -> DescriptorCodec:
-    """Makes the prior that generators start from; other parameters as of `DescriptorCodec.from_table`.
-
-    Args:
-        prior: as of `public.find_cohort`.
-
-    Raises:
-        ValueError: there is no such prior.
-    """
-    own = DescriptorCodec.from_table(find_cohort(prior).table(), signals, window_seconds, stress_share)
-    if prior == "simulated":
+def make_prior(
+    cohort: Cohort, signals: str, window_seconds: int, stress_share: float = STRESS_SHARE
+) -> DescriptorCodec:
+    """Makes the prior that generators start from, of a cohort; other parameters as of `DescriptorCodec.from_table`."""
+    own = DescriptorCodec.from_table(cohort.table(), signals, window_seconds, stress_share)
+    if not cohort.files:
         return own
     simulated = find_cohort("simulated").table()
     return own.with_contrast(make_windows(simulated, signals, "public", window_seconds, window_seconds))

@@ -1,8 +1,8 @@
 """Every picture. Each function takes data and returns a figure.
 
-Everywhere `kind` is 'simulated' or 'real', what the recordings are. Every title says it, and in the legends the windows
-cut from the recordings bear that name, beside 'synthetic'. `real` are windows of people, whichever kind, `synthetic`
-those of a generator; both are scaled to [0, 1].
+Everywhere `kind` is one of `provenance.KINDS`, what the recordings are. Every title says it, and in the legends the
+windows cut from the recordings bear that name, beside 'synthetic'. `real` are windows of people, whichever kind,
+`synthetic` those of a generator; both are scaled to [0, 1].
 """
 
 import itertools
@@ -26,6 +26,7 @@ from wearsynth import fidelity
 from wearsynth.features import simple_features
 from wearsynth.privacy import Promise
 from wearsynth.protocols import PROTOCOLS
+from wearsynth.provenance import KINDS
 from wearsynth.runs import EVERYONE
 from wearsynth.scores import THRESHOLD, bootstrap_interval, score_table
 from wearsynth.studies import NO_CONDITION
@@ -33,7 +34,6 @@ from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows, cla
 
 matplotlib.rcdefaults()  # whatever the user has set for pictures of their own, as usetex, which takes LaTeX
 WIDTH = 11.0  # inches, a notebook's
-KINDS = ("simulated", "real")
 SIGNAL_UNITS = dict(zip(EXTENDED, ("a.u.", "µS", "g", "g", "g", "°C", "beats/min", "a.u.", "g")))
 # The same thing has the same colour in every picture; colour-blind people can tell them apart.
 RECORDED, PRIOR, SYNTHETIC = "#0173B2", "#949494", "#DE8F05"
@@ -267,7 +267,7 @@ def scores_by_subject(scores: pd.DataFrame, kind: str) -> Figure:
     Args:
         scores: as `scores.score_table` makes it. Each detector has a row of panels. Protocols that test on synthetic
             windows are left out: these are nobody's.
-        kind: 'simulated' or 'real'.
+        kind: one of KINDS.
     """
     scores = scores[[PROTOCOLS[protocol].tested_on == "real" for protocol in scores["protocol"]]]
     people, protocols = scores["subject"].unique(), scores["protocol"].unique()
@@ -306,7 +306,7 @@ def roc(predictions: pd.DataFrame, kind: str) -> Figure:
 
     Args:
         predictions: of one detector, as `protocols.cross_validate` makes them.
-        kind: 'simulated' or 'real'.
+        kind: one of KINDS.
     """
     (detector,) = predictions["detector"].unique()
     by_protocol = predictions.groupby("protocol", sort=False)
@@ -330,7 +330,7 @@ def utility_privacy(points: pd.DataFrame, unit: str, kind: str) -> Figure:
         points: columns `detector` (its name in the legend), `epsilon` (may be infinite), `score` (of SCORES), `mean`,
             `low` and `high` (NaN where there is no interval).
         unit: what a budget is for.
-        kind: 'simulated' or 'real'.
+        kind: one of KINDS.
     """
     styles = _detector_styles(points["detector"].unique())
     of_budgets = points[points["detector"].isin(points.loc[np.isfinite(points["epsilon"]), "detector"])]
@@ -362,7 +362,7 @@ def hardest_subjects(test: Windows, predictions: pd.DataFrame, kind: str, most: 
     Args:
         test: everybody's windows for tests, in order of time.
         predictions: on these, of one detector under one protocol, as `protocols.cross_validate` makes them.
-        kind: 'simulated' or 'real'.
+        kind: one of KINDS.
         most: people to show.
     """
     ((detector, protocol),) = predictions[["detector", "protocol"]].drop_duplicates().to_numpy()
@@ -389,10 +389,10 @@ def hardest_subjects(test: Windows, predictions: pd.DataFrame, kind: str, most: 
 def _figure(title: str, kind: str, rows: int, columns: int, height: float, **shared) -> tuple[Figure, np.ndarray]:
     """An empty figure that says what the recordings are, and its axes, (rows, columns)."""
     if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: expected {' or '.join(map(repr, KINDS))}")
+        raise ValueError(f"kind={kind!r}: expected {', '.join(map(repr, KINDS))}")
     size = (WIDTH, height + 0.6)
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **shared)
-    figure.suptitle(f"{title} ({kind} recordings)", fontweight="bold")
+    figure.suptitle(f"{title} ({KINDS[kind]})", fontweight="bold")
     plt.close(figure)  # so that a notebook shows it once, as a cell's result
     return figure, axes
 

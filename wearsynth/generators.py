@@ -18,7 +18,7 @@ from wearsynth.ledger import Ledger
 from wearsynth.parallel import n_processes, one_core_each
 from wearsynth.privacy import Promise, check_delta
 from wearsynth.provenance import Origin, load_arrays, save_arrays
-from wearsynth.public import find_cohort
+from wearsynth.public import Cohort, find_cohort
 from wearsynth.releases import Moments, Query, choose_query, release
 from wearsynth.windows import Windows
 
@@ -158,7 +158,7 @@ def fit(
         ValueError: there is no such kind, or delta is too large for so many units.
     """
     if prior is None:
-        prior = make_prior("public", ",".join(windows.signals), windows.values.shape[1])
+        prior = make_prior(find_cohort("public"), ",".join(windows.signals), windows.values.shape[1])
     planned = plan(promise, kind, prior, windows.n_units(promise.unit))
     return train(windows, planned, seed, noise_seed, name, mechanism)
 
@@ -274,9 +274,9 @@ def check_kind(kind: str) -> None:
         raise ValueError(f"generator={kind!r}: expected {', '.join(map(repr, KINDS))}")
 
 
-def prior_of(kind: str, prior: str) -> str:
-    """Says in words where a kind of generator starts from; `prior` as of `public.find_cohort`."""
-    return find_cohort(prior).sentence if KINDS[kind].codec is DescriptorCodec else "none"
+def prior_of(kind: str, cohort: Cohort) -> str:
+    """Says in words where a kind of generator starts from, given a cohort."""
+    return cohort.sentence if KINDS[kind].codec is DescriptorCodec else "none"
 
 
 def codec_of(kind: str, prior: DescriptorCodec) -> Codec:

@@ -21,7 +21,7 @@ from wearsynth.privacy import Promise, read_epsilons
 from wearsynth.protocols import choose_protocols
 from wearsynth.public import find_cohort
 from wearsynth.runs import RunFolder
-from wearsynth.studies import read_study
+from wearsynth.studies import study_of
 
 ROOT = PACKAGE.parent
 NOTEBOOKS = tuple(ROOT / f"{name}.ipynb" for name in RunFolder.NOTEBOOKS)
@@ -152,8 +152,8 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
         (promise, lambda *values: Promise(**dict(zip(promise, values)))),
         (("generator",), check_kind),
         (("prior",), find_cohort),
-        (("study",), read_study),
-        (("study", "schedule", "window_seconds"), _check_schedule),
+        (("study", "recordings"), study_of),
+        (("study", "recordings", "schedule", "window_seconds"), _check_schedule),
         (("protocols",), choose_protocols),
         (("signals", "scaling", "window_seconds", "hop_seconds"), windows.check),
         (("detectors",), choose_detectors),
@@ -166,8 +166,8 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
     ]
 
 
-def _check_schedule(study: str, schedule: str, window_seconds: int) -> None:
-    known = read_study(study)
+def _check_schedule(study: str, recordings: str, schedule: str, window_seconds: int) -> None:
+    known = study_of(study, recordings)
     parts = known.read_schedule(schedule or known.schedule)
     for label, conditions in ((0, known.negative), (1, known.positive)):
         if max(part.seconds for part in parts if part.label == label) < window_seconds:

@@ -13,7 +13,11 @@ import numpy as np
 
 from wearsynth.files import replacing
 
-KINDS = ("real", "simulated")
+KINDS = {  # of recordings: what pages and files call them
+    "real": "real recordings",
+    "public": "the public demonstration cohort",
+    "simulated": "simulated recordings",
+}
 # A damaged archive fails in as many ways as there are parts to it.
 DAMAGED = (
     *(OSError, ValueError, TypeError, LookupError, EOFError, MemoryError, RuntimeError),
@@ -46,7 +50,12 @@ class Origin:
     @property
     def sentence(self) -> str:
         """For a file that is shared: from which kind of recordings it was learned, and under which promise."""
-        return f"synthetic, learned from {self.kind} recordings {self.promise}"
+        return f"synthetic, learned from {KINDS[self.kind]} {self.promise}"
+
+
+def kind_of(recordings: str) -> str:
+    """Returns one of KINDS for the parameter: a path, 'simulated', or '' for the embedded public people."""
+    return {"": "public", "simulated": "simulated"}.get(recordings, "real")
 
 
 def save_arrays(path: Path, origin: Origin, **arrays) -> None:
@@ -64,7 +73,11 @@ def load_arrays(path: Path, origin: Origin) -> dict[str, np.ndarray]:
     found, arrays = _read(path, origin.made_by)
     differing = [name for name, value in asdict(origin).items() if found[name] != value]
     if differing:
-        what = {"kind": f"{found['kind']} recordings", "sha256": "other recordings", "promise": found["promise"]}
+        what = {
+            "kind": KINDS.get(found["kind"], "other recordings"),
+            "sha256": "other recordings",
+            "promise": found["promise"],
+        }
         raise StaleFileError(
             f"{path}: comes from {what.get(differing[0], 'other settings, data or code')}, not from what stands before "
             f"it now; run {origin.made_by} again"

@@ -16,6 +16,10 @@ from wearsynth.recordings import RecordingError
 from wearsynth.simulation import simulate_table
 from wearsynth.tables import load_table
 
+N_PUBLIC = 24
+# People of Stress-Predict who play the private side where no recordings are given. The simulation, which is a part of
+# every prior, has nothing of them (`halves`).
+DEMONSTRATION = ("S5", "S9", "S13", "S17", "S21", "S25")
 STRESS_PREDICT = PACKAGE.parent / "data" / "public" / "stress_predict_1hz.csv.xz"
 N_SIMULATED, COHORT = 40, 1000  # simulated people, and their seed: other ones than those of the default recordings
 # Digits behind the point, finer than the sensors' steps: 0.01 of BVP, 1/64 g, 0.02 degrees C.
@@ -32,16 +36,18 @@ class Cohort:
         name: of the prior, as a parameter has it.
         sentence: who they are, and what follows for whoever uses what descends from their minutes.
         files: what they are read from; none for simulated people.
+        without: people in these files who are none of them.
     """
 
     name: str
     sentence: str
     files: tuple[Path, ...]
+    without: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """A short name for the people and their recordings."""
-        return fingerprint(sha256([*self.files]) if self.files else self.name)
+        return fingerprint(sha256([*self.files]) if self.files else self.name, self.without)
 
     def table(self) -> pd.DataFrame:
         """Their 1 Hz table, as `readers.read_table` makes it."""
@@ -49,25 +55,30 @@ class Cohort:
             return simulate_table(N_SIMULATED, COHORT)
         if self.files[0].suffix == ".pkl":
             return read_table(self.files[0].parents[1], progress=False).table
-        return load_table(self.files[0])
+        table = load_table(self.files[0])
+        return table[~table["subject"].isin(self.without)].reset_index(drop=True)
 
 
-def find_cohort(prior: str) -> Cohort:
+def find_cohort(prior: str, kind: str = "real") -> Cohort:
     """Finds the people whom a prior is to come from.
 
     Args:
         prior: 'public', 'simulated', or the path of other public people: a folder of recordings in WESAD's layout, or a
             1 Hz table.
+        kind: of the recordings at hand: where they are the public demonstration cohort, its people are not the prior's.
 
     Raises:
         ValueError: there is no such prior.
     """
     if prior == "public":
+        without = DEMONSTRATION if kind == "public" else ()
+        others = f"{N_PUBLIC - len(without)} of " if without else ""
         return Cohort(
             prior,
-            "the 24 people of Stress-Predict, who published their recordings (Iqbal et al. 2022, doi "
+            f"{others}the {N_PUBLIC} people of Stress-Predict, who published their recordings (Iqbal et al. 2022, doi "
             "10.3390/s22218135, MIT licence). Every synthetic minute is one or more of theirs, moved",
             (STRESS_PREDICT,),
+            without,
         )
     if prior == "simulated":
         return Cohort(
@@ -86,6 +97,12 @@ def find_cohort(prior: str) -> Cohort:
     files = tuple(find_recordings(path)) if path.is_dir() else (path,)
     sentence = f"the people of {path.name}, who are taken for public: whoever gave them answers for that. Every "
     return Cohort(path.name, f"{sentence}synthetic minute is one or more of theirs, moved", files)
+
+
+def demonstration() -> pd.DataFrame:
+    """The 1 Hz table of the public demonstration cohort."""
+    table = find_cohort("public").table()
+    return table[table["subject"].isin(DEMONSTRATION)].reset_index(drop=True)
 
 
 def halves() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -14,6 +14,7 @@ from nbconvert import HTMLExporter
 
 from wearsynth.files import replacing
 from wearsynth.privacy import Promise
+from wearsynth.provenance import KINDS
 from wearsynth.runs import RunFolder
 from wearsynth.statement import statement_text
 
@@ -100,7 +101,7 @@ def write_report(folder: RunFolder) -> None:
                 cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         report.cells.extend(notebook.cells)
         report.metadata = notebook.metadata
-    write_page(report, f"wearsynth: {folder.kind} recordings", folder.report)
+    write_page(report, f"wearsynth: {KINDS[folder.kind]}", folder.report)
 
 
 def clean(html: str) -> str:
@@ -124,7 +125,7 @@ def _summary(folder: RunFolder) -> str:
     links = " · ".join(f"[{name}](#{name})" for name in folder.NOTEBOOKS)
     figures = "\n\n".join(embedded(folder.figures / f"{name}.png") for name in SUMMARY_FIGURES)
     fidelity = pd.Series({name: value for name, value in metrics["fidelity"].items() if isinstance(value, float)})
-    return f"""# Synthetic smartwatch windows from {folder.kind} recordings
+    return f"""# Synthetic smartwatch windows from {KINDS[folder.kind]}
 
 {len(recordings["subjects"])} people, {recordings["seconds"] / 3600:.1f} hours. The notebooks of this run: {links}
 

@@ -64,6 +64,7 @@ class RunFolder:
         self.path = Path(path)
         self.table = self.path / "data" / "wesad" / "wesad_preprocessed_1hz.csv"
         self.simulated_recordings = self.path / "data" / "simulated"
+        self.demonstration = self.path / "data" / "demonstration" / "demonstration_1hz.csv"
         self.windows_folder = self.path / "data" / "windows"
         self.prior_file = self.windows_folder / "prior.npz"
         self.generators = self.path / "data" / "generators"
@@ -108,7 +109,7 @@ class RunFolder:
 
     @property
     def kind(self) -> str:
-        """'simulated' or 'real': what every table and figure has to say it was made from."""
+        """One of KINDS: what every table and figure has to say it was made from."""
         kind = self._of("01-Data", "run", "recordings", "kind")
         if kind not in KINDS:
             raise StaleFileError(f"{self.metrics_file}: recordings of kind {str(kind)[:40]!r}; run 01-Data again")
@@ -136,8 +137,8 @@ class RunFolder:
 
     @property
     def ledger(self) -> Ledger | None:
-        """The ledger of the people recorded; none for simulated ones, of whom nothing can be released."""
-        if self.kind == "simulated":
+        """The ledger of the people recorded; none for simulated ones and public ones, who are known already."""
+        if self.kind != "real":
             return None
         return Ledger(ledger_path(), self._of("01-Data", "run", "recordings", "people"))
 
@@ -180,7 +181,7 @@ class RunFolder:
         """
         if not self.table.exists() or fingerprint(self.table) != self._of("01-Data", "run", "recordings", "table"):
             raise StaleFileError(f"{self.table}: is not the table that 01-Data wrote here; run 01-Data again")
-        table, cohort = load_table(self.table), find_cohort(prior)
+        table, cohort = load_table(self.table), find_cohort(prior, self.kind)
         signals = signals_of(table, signals)
         settings = (signals, scaling, window_seconds, hop_seconds)
         key = fingerprint(self.table, *settings, stress_share, cohort.key, source_of("codecs"))
@@ -197,7 +198,7 @@ class RunFolder:
             }
             for name, cut in cuts.items():
                 make_windows(*cut).save(paths[name], origin)
-            make_prior(prior, signals, window_seconds, stress_share).save(self.prior_file, origin)
+            make_prior(cohort, signals, window_seconds, stress_share).save(self.prior_file, origin)
 
     def record(self, section: str, numbers: dict[str, Any]) -> None:
         """Adds numbers to one section of `metrics.json`; the others stay as they are.
@@ -289,6 +290,7 @@ class RunFolder:
             return
         last = others[-1]
         _take_files(last.simulated_recordings, self.simulated_recordings, "S*/S*.pkl")
+        _take_files(last.demonstration.parent, self.demonstration.parent, self.demonstration.name)
         for name in self.NOTEBOOKS:
             for folder, pattern in last._written[name]:
                 _take_files(folder, self.path / folder.relative_to(last.path), pattern)

@@ -22,6 +22,7 @@ import pandas as pd
 import yaml
 
 from wearsynth.files import PACKAGE
+from wearsynth.provenance import kind_of
 
 FOLDER = PACKAGE.parent / "data" / "studies"
 NO_CONDITION = "transient"  # from one condition to the next
@@ -168,6 +169,16 @@ def read_study(study: str | Path) -> Study:
         return of_content(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; data/studies/wesad.yaml is an example") from None
+
+
+def study_of(study: str, recordings: str) -> Study:
+    """Reads the study file of some recordings.
+
+    Args:
+        study: as of `read_study`; '' for that of the embedded public people, or else WESAD's.
+        recordings: the parameter of this name.
+    """
+    return read_study(study or ("stress_predict" if kind_of(recordings) == "public" else "wesad"))
 
 
 def of_content(content: Any) -> Study:

@@ -21,6 +21,7 @@ import run
 from wearsynth import protocols
 from wearsynth.files import fingerprint, package_source, write_json
 from wearsynth.parameters import BadInput, defaults, nearest
+from wearsynth.provenance import kind_of
 from wearsynth.recordings import RecordingError
 from workflow.results import VARIED
 
@@ -37,11 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Checks the grid, writes the plan, and becomes Snakemake; returns 2 for bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("grid", type=Path, metavar="GRID", help="YAML file, see workflow/grids")
-    parser.add_argument("--recordings", type=Path, metavar="DIR", help="in WESAD's layout; default: simulated")
+    parser.add_argument(
+        "--recordings", default="", metavar="PATH", help="as of run.py; default: the public demonstration cohort"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<the grid's name>")
     parser.add_argument("--profile", default="local", help="local (default), slurm, or the folder of another profile")
     options, snakemakes = parser.parse_known_args(arguments)
-    recordings = options.recordings and options.recordings.resolve()
+    recordings = run.located(options.recordings)
     out = (options.out or run.ROOT / "runs" / options.grid.stem).resolve()
     try:
         plan = make_plan(options.grid, recordings)
@@ -75,7 +78,7 @@ def keep_others_out(out: Path) -> None:
         raise BadInput(f"another sweep is at work in {out}; stop it, or choose another folder with --out") from None
 
 
-def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
+def make_plan(grid: Path, recordings: str) -> dict[str, Any]:
     """Works out every run of a grid, and refuses what could not be run, or not be distinguished.
 
     Args:
@@ -83,7 +86,7 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
             `parameters`, which all runs have alike; `table`, a further place for the table of results; and `jobs`,
             whether people held out are jobs of their own, 'folds', as by default, or done one after the other, 'runs',
             which starts fewer processes and is faster where there are no more cores than runs.
-        recordings: folder in WESAD's layout; None for simulated ones.
+        recordings: the parameter of this name.
 
     Returns:
         What the Snakefile goes by: `command`, which every job's begins with; `prepared` and `runs`, name -> parameters;
@@ -99,12 +102,12 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
     runs, prepared, start, known = {}, {}, {}, {}
     for chosen in _combinations(content["grid"]):
         typed = dict(run.read_value(*pair) for pair in {**common, **chosen}.items())
-        parameters = defaults() | typed
+        parameters = defaults() | typed | {"recordings": recordings}
         name = _name({key: typed[key] for key in chosen})
         if "share" in typed:
             raise BadInput("share: whether a job trains on everybody is not for a grid to say; leave it out")
         try:
-            run.check(parameters, recordings)
+            run.check(parameters)
         except BadInput as error:
             raise BadInput(f"run {name}: {error}") from None
         # Without privacy there is no unit, and no delta.
@@ -112,20 +115,20 @@ def make_plan(grid: Path, recordings: Path | None) -> dict[str, Any]:
         if same in known.values() or name in known or len(name) > run.LONGEST_NAME:
             raise BadInput(f"run {name}: it stands in the grid twice, or its name is too long for a folder")
         runs[name], known[name] = {key: str(value) for key, value in typed.items()}, same
-        base = {key: str(parameters[key]) for key in PREPARED[bool(recordings) :]}
+        base = {key: str(parameters[key]) for key in PREPARED[recordings != "simulated" :]}
         start[name] = run.folder_name("-".join(base.values()))
         prepared[start[name]] = base
     if parameters["detector_seeds"] > 1 and len({each["seed"] for each in known.values()}) > 1:
         raise BadInput("detector_seeds: seeds of several runs would be counted twice; give more seeds in the grid")
-    people = run.everybody(parameters, recordings)
+    people = run.everybody(parameters)
     folds, table = protocols.choose_folds(people, parameters["folds"]), content.get("table")
-    if table and (recordings is None or folds != people):
+    if table and (kind_of(recordings) != "real" or folds != people):
         raise BadInput(f"table {table}: it is about all real people; give --recordings, and leave out `folds`")
     return {
         "command": [
             sys.executable,
             str(run.ROOT / "run.py"),
-            *(["--recordings", str(recordings)] if recordings else []),
+            *(["--recordings", recordings] if recordings else []),
         ],
         "prepared": prepared,
         "runs": runs,
