@@ -270,9 +270,8 @@ def folder_name(text: str) -> str:
 def prepare(folder: RunFolder, parameters: dict[str, Any]) -> None:
     """Does the first notebook's work, and cuts the windows: what runs on the same recordings have in common."""
     run_notebooks(folder, NOTEBOOKS[:1], parameters)
-    share = parameters["stress_share"] or folder.study.positive_share
     cut = (parameters[name] for name in ("signals", "scaling", "window_seconds", "hop_seconds"))
-    folder.prepare_windows(*cut, share, parameters["prior"])
+    folder.prepare_windows(*cut, parameters["stress_share"], parameters["prior"])
     print(f"prepared for other runs: --from {folder.path}")
 
 

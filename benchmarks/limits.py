@@ -80,7 +80,7 @@ def measure(number: int, prior: DescriptorCodec) -> list[dict]:
         and scores, means over people.
     """
     training, real, test = population(number)
-    means, _ = moments_of(prior.encode(training.values), training.labels)
+    means, _ = moments_of(prior.encode(training.values), training.labels, (0, 1))
     drawn = {
         ("not private", "", math.inf, 0.0): fit(training, Promise(epsilon=math.inf), "released", prior),
         ("means", "", math.inf, 0.0): Generator(prior, Moments(means, prior.covariances)),
@@ -164,7 +164,7 @@ def tested(windows: Windows, test: Windows, seed: int) -> dict[str, float]:
     """Scores of a CNN trained on these windows, means over the people tested."""
     detector = train("cnn", windows, seed, EPOCHS)
     of_person = [test.of(person) for person in np.unique(test.subjects)]
-    rows = [scores(own.labels, detector.stress_probability(own.values)) for own in of_person]
+    rows = [scores(own.labels, detector.probabilities(own.values)) for own in of_person]
     return pd.DataFrame(rows)[["accuracy", "f1_stress", "auroc"]].mean().to_dict()
 
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from wearsynth.codecs import GRID, CopulaCodec, DescriptorCodec, LevelCodec, moments_of
+from wearsynth.codecs import GRID, CopulaCodec, DescriptorCodec, LevelCodec, make_prior, moments_of
 from wearsynth.features import DESCRIPTORS, describe, simple_features
 from wearsynth.generators import codec_of
+from wearsynth.public import find_cohort
 from wearsynth.simulation import simulate_table
+from wearsynth.studies import read_study
 from wearsynth.windows import EXTENDED, MIN_SECONDS, PUBLISHED, make_windows
 
 
@@ -48,6 +50,21 @@ def test_other_signals_and_length():
     assert people.signals == PUBLISHED and people.window_seconds == 30 and people.size == 36
 
 
+def test_a_class_that_the_public_people_lack_is_class_0_moved_as_in_the_simulation():
+    cohort, three = find_cohort("public"), read_study("wesad_three")
+    prior = make_prior(cohort, "extended", 60, three)
+    own = DescriptorCodec.from_table(cohort.table(), "extended", 60)
+    assert set(prior.donors.labels) == {0, 1} and prior.shares == (0.548, 0.274, 0.178)
+    np.testing.assert_array_equal(prior.covariances, own.covariances[[0, 1, 0]])
+    table = find_cohort("simulated").table()
+    windows = make_windows(table.assign(label=three.label(table["condition"])), "extended", "public", 60, 60)
+    theirs, _ = moments_of(prior.encode(windows.values), windows.labels, (0, 1, 2))
+    np.testing.assert_allclose(prior.means[2] - prior.means[0], theirs[2] - theirs[0], atol=1e-9)
+    half = (own.means[1] - own.means[0] + theirs[1] - theirs[0]) / 2
+    np.testing.assert_allclose(prior.means[1] - prior.means[0], half, atol=1e-9)
+    assert make_prior(cohort, "extended", 60).means.shape == (2, prior.size)
+
+
 def test_descriptors_come_back_from_coordinates(people):
     """Those of the prior's own minutes, but for the ends, where one in 200 is pulled in."""
     values = people.donors.scaled[::20]
@@ -71,11 +88,11 @@ def test_a_codec_gives_windows(people, kind):
 
 def test_the_contrast_is_halfway_to_other_peoples(people):
     others = make_windows(simulate_table(2, seed=3), "extended", "public", 60, 60)
-    means, _ = moments_of(people.encode(others.values), others.labels)
+    means, _ = moments_of(people.encode(others.values), others.labels, (0, 1))
     found = people.with_contrast(others)
     contrasts = [each[1] - each[0] for each in (people.means, means, found.means)]
     np.testing.assert_allclose(contrasts[2], (contrasts[0] + contrasts[1]) / 2)
-    share = [1 - people.stress_share, people.stress_share]
+    share = people.shares
     np.testing.assert_allclose(share @ found.means, share @ people.means)  # where all windows lie, stays
 
 
@@ -99,7 +116,7 @@ def test_the_copulas_parameters_come_back():
 def test_moments_are_those_of_the_definition():
     rng = np.random.default_rng(0)
     coordinates, labels = rng.normal(size=(50, 3)), rng.integers(2, size=50)
-    means, covariances = moments_of(coordinates, labels)
+    means, covariances = moments_of(coordinates, labels, (0, 1))
     classes = [coordinates[labels == label] for label in (0, 1)]
     np.testing.assert_allclose(means, [each.mean(axis=0) for each in classes])
     for found, each in zip(covariances, classes):

@@ -1,5 +1,6 @@
 """Detectors: features against a loop, classes that count alike against weights, and whatever has a name is trained."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,9 @@ from wearsynth.detector import (
     source_files,
     train,
 )
+from wearsynth.privacy import Promise
+from wearsynth.private_detectors import PRIVATE_DETECTORS, train_private
+from wearsynth.scores import predicted_classes
 from wearsynth.windows import Windows
 
 OWN = (
@@ -69,6 +73,32 @@ def test_balanced_repeats_the_rarer_class_only(rare, common, rarer):
     assert of_rarer.min() >= 1 and of_rarer.max() - of_rarer.min() <= 1  # none stands for many while others do not
 
 
+def test_of_three_classes_all_become_alike_in_number():
+    windows = replace(marked([0] * 9 + [1] * 4 + [2] * 7), classes=("rest", "pain", "film"))
+    alike = balanced(windows, seed=0)
+    assert np.bincount(alike.labels).tolist() == [9, 9, 9]
+    assert {*alike.values[:, 0, 0].astype(int)} == {*range(20)}
+    with pytest.raises(ValueError, match="no window of film"):
+        balanced(windows[windows.labels < 2], seed=0)
+
+
+@pytest.mark.parametrize("name", [*DETECTORS, *PRIVATE_DETECTORS])
+def test_three_classes_are_learned(make_toy_windows, name):
+    """Their levels lie .2 apart, where windows of one spread by .03: each is found, and probabilities add up to one."""
+    windows = make_toy_windows(people=6, each=12)
+    labels = np.arange(len(windows)) % 3
+    level = 0.3 + 0.2 * labels[:, None, None] - windows.values.mean(axis=(1, 2), keepdims=True)
+    values = np.clip(windows.values + level, 0, 1)
+    windows = replace(windows, values=values.astype(np.float32), labels=labels, classes=("rest", "pain", "film"))
+    if name in PRIVATE_DETECTORS:
+        trained = train_private(name, windows, Promise(epsilon=math.inf), 0, shares=(1 / 3, 1 / 3, 1 / 3))
+    else:
+        trained = train(name, windows, 0, epochs=60)
+    found = trained.probabilities(windows.values)
+    assert found.shape == (len(windows), 2) and (found >= 0).all() and (found.sum(axis=1) <= 1 + 1e-6).all()
+    assert np.mean(predicted_classes(found) == labels) > 0.9
+
+
 def test_balanced_leaves_alike_classes_as_they_are():
     windows = marked([0, 1, 1, 0])
     np.testing.assert_array_equal(balanced(windows, seed=0).values, windows.values)
@@ -85,7 +115,7 @@ def test_which_windows_are_repeated_goes_by_the_seed():
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_cannot_be_learned(make_toy_windows, name, label):
     windows = make_toy_windows()
-    with pytest.raises(ValueError, match="one class only.*some of each"):
+    with pytest.raises(ValueError, match="no window of .*: training takes some of each class"):
         train(name, windows[windows.labels == label], 0, epochs=1)
 
 
@@ -164,14 +194,14 @@ def test_an_easy_task_is_learned_and_the_seed_alone_decides(toy, name):
     between = np.random.default_rng(0).uniform(size=(20, *test.values.shape[1:])).astype(np.float32)
     values = np.concatenate([test.values, between])
     trained = train(name, windows, 0, epochs=15)
-    first = trained.stress_probability(values)
+    first = trained.probabilities(values)[:, 0]
     assert first.shape == (len(values),) and (first >= 0).all() and (first <= 1).all()
     assert metrics.roc_auc_score(test.labels, first[: len(test)]) > 0.95
     # A window's probability is its own, whoever else is asked about; single precision may round it otherwise.
-    np.testing.assert_allclose(trained.stress_probability(values[5:8]), first[5:8], atol=1e-6)
-    np.testing.assert_array_equal(train(name, windows, 0, epochs=15).stress_probability(values), first)
+    np.testing.assert_allclose(trained.probabilities(values[5:8])[:, 0], first[5:8], atol=1e-6)
+    np.testing.assert_array_equal(train(name, windows, 0, epochs=15).probabilities(values)[:, 0], first)
     if name in RANDOM:
-        assert not np.array_equal(train(name, windows, 1, epochs=15).stress_probability(values), first)
+        assert not np.array_equal(train(name, windows, 1, epochs=15).probabilities(values)[:, 0], first)
 
 
 def test_every_random_state_is_the_seed(toy):
@@ -228,12 +258,12 @@ def test_the_probability_is_that_of_stress():
         def predict_proba(self, features):
             return np.array([[0.9, 0.1], [0.2, 0.8]])
 
-    assert Detector(Estimator(), simple_features).stress_probability(np.zeros((2, 12, 1))).tolist() == [0.1, 0.8]
+    assert Detector(Estimator(), simple_features).probabilities(np.zeros((2, 12, 1))).tolist() == [[0.1], [0.8]]
     model = networks.tf.keras.Sequential([networks.layers.Input((12, 1)), networks.layers.Flatten()])
     values = np.zeros((2, 12, 1), np.float32)
     values[:, 0, 0] = [0.25, 0.75]
     model.add(networks.layers.Lambda(lambda flat: flat[:, :1]))
-    assert Detector(model, lambda values: values).stress_probability(values).tolist() == [0.25, 0.75]
+    assert Detector(model, lambda values: values).probabilities(values).tolist() == [[0.25], [0.75]]
 
 
 def test_neither_class_is_expected_beforehand(toy):
@@ -242,5 +272,5 @@ def test_neither_class_is_expected_beforehand(toy):
     chosen = np.concatenate([np.flatnonzero(windows.labels == 0)[:55], np.flatnonzero(windows.labels == 1)[:5]])
     noise = np.random.default_rng(0).uniform(size=(60, *windows.values.shape[1:]))
     windows = replace(windows[chosen], values=noise)
-    probability = train("logistic_regression", windows, 7, epochs=1).stress_probability(balanced(windows, 7).values)
+    probability = train("logistic_regression", windows, 7, epochs=1).probabilities(balanced(windows, 7).values)[:, 0]
     assert probability.mean() == pytest.approx(0.5, abs=1e-4)  # the solver stops at a gradient of 1e-4

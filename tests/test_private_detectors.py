@@ -7,13 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import log_softmax
 from sklearn import metrics
 
 from wearsynth import private_detectors
 from wearsynth.dpsgd import PrivateGradient
 from wearsynth.privacy import Promise
 from wearsynth.private_detectors import PRIVATE_DETECTORS, train_private
-from wearsynth.windows import MIN_SECONDS, STRESS_SHARE
+from wearsynth.windows import MIN_SECONDS, SHARES
 
 WITHOUT_PRIVACY = Promise(epsilon=math.inf, sampling_probability=1.0)
 
@@ -81,7 +82,7 @@ def test_the_promise_is_taken_at_the_steps_of_a_detector_and_kept(make_toy_windo
 def test_without_noise_an_easy_task_is_learned_and_the_seeds_repeat(make_toy_windows, few_steps, name):
     windows, test = make_toy_windows(each=24), make_toy_windows(each=24, seed=9)
     trained = train_private(name, windows, WITHOUT_PRIVACY, 0, np.random.default_rng(7))
-    probability = trained.stress_probability(test.values)
+    probability = trained.probabilities(test.values)[:, 0]
     assert probability.shape == (len(test),) and (probability >= 0).all() and (probability <= 1).all()
     assert metrics.roc_auc_score(test.labels, probability) > 0.95
     np.testing.assert_array_equal(trained_weights(name, windows, WITHOUT_PRIVACY), private_weights(trained))
@@ -167,20 +168,26 @@ def test_the_balanced_loss_by_hand():
     logits = np.array([2.0, -1.0, -3.0, 0.5, 0.0], np.float32)
     stress = 1 / (1 + np.exp(-logits.astype(float)))
     by_hand = [
-        -math.log(p) * 0.5 / STRESS_SHARE if label else -math.log(1 - p) * 0.5 / (1 - STRESS_SHARE)
+        -math.log(p) * 0.5 / SHARES[1] if label else -math.log(1 - p) * 0.5 / SHARES[0]
         for label, p in zip(labels, stress)
     ]
-    np.testing.assert_allclose(
-        private_detectors._balanced_loss(labels, logits[:, None], STRESS_SHARE), by_hand, rtol=1e-6
-    )
+    np.testing.assert_allclose(private_detectors._balanced_loss(labels, logits[:, None], SHARES), by_hand, rtol=1e-6)
+
+
+def test_the_balanced_loss_of_three_classes_by_scipy():
+    rng, shares = np.random.default_rng(0), (0.5, 0.3, 0.2)
+    labels, logits = rng.integers(0, 3, 40), rng.normal(size=(40, 2)).astype(np.float32)
+    log = log_softmax(np.column_stack([np.zeros(40), logits]), axis=1)
+    expected = -log[np.arange(40), labels] / (3 * np.array(shares)[labels])
+    np.testing.assert_allclose(private_detectors._balanced_loss(labels, logits, shares), expected, rtol=1e-5)
 
 
 def test_in_the_public_share_both_classes_weigh_alike():
     """A logit of 0 is the best guess there is for all, where nothing can be told."""
     n = 1000
-    labels = tf.constant(np.arange(n) < round(n * STRESS_SHARE), tf.float32)
+    labels = tf.constant(np.arange(n) < round(n * SHARES[1]), tf.float32)
     losses = [
-        float(tf.reduce_mean(private_detectors._balanced_loss(labels, tf.fill((n, 1), bias), STRESS_SHARE)))
+        float(tf.reduce_mean(private_detectors._balanced_loss(labels, tf.fill((n, 1), bias), SHARES)))
         for bias in (-0.1, 0.0, 0.1)
     ]
     assert losses[1] == pytest.approx(math.log(2), rel=1e-5)
@@ -196,7 +203,7 @@ def test_the_last_half_of_the_steps_is_averaged(make_toy_windows, monkeypatch):
     promise = replace(promise, steps=7, clip_norm=recipe.clip_norm)
     inputs = recipe.inputs(windows.values)
     model = recipe.build(inputs.shape[1:])
-    balanced_loss = partial(private_detectors._balanced_loss, stress_share=STRESS_SHARE)
+    balanced_loss = partial(private_detectors._balanced_loss, shares=SHARES)
     gradient = PrivateGradient(
         model, balanced_loss, promise, inputs, windows.labels, windows.subjects, np.random.default_rng(7)
     )

@@ -129,9 +129,8 @@ def test_windows_that_do_not_fit_are_refused(folds, name, other):
 @pytest.mark.parametrize("label", [0, 1, None])
 def test_a_person_who_cannot_be_tested_is_refused_by_name(folds, label):
     kept = (folds.test.subjects != "S3") | (folds.test.labels == label)
-    theirs = folds.test.labels[kept & (folds.test.subjects == "S3")]
-    found = f"{sum(theirs)} of own {len(theirs)} windows are stress"
-    with pytest.raises(ValueError, match=f"^S3: {found}.*leave S3 out of the folds"):
+    n_theirs, lacks = sum(kept & (folds.test.subjects == "S3")), "stress" if label == 0 else "no stress"
+    with pytest.raises(ValueError, match=f"^S3: none of own {n_theirs} windows is {lacks}.*leave S3 out of the folds"):
         replace(folds, test=folds.test[kept])
     with pytest.raises(ValueError, match="^S3: "):
         check_people(folds.real, folds.test[kept], ["S2", "S3"])
@@ -140,7 +139,7 @@ def test_a_person_who_cannot_be_tested_is_refused_by_name(folds, label):
 
 def test_a_person_without_whom_nothing_is_left_to_learn_is_refused_by_name(folds):
     real = replace(folds.real, labels=np.where(folds.real.subjects == "S3", folds.real.labels, 0))
-    with pytest.raises(ValueError, match="^S3: 0 of the others' .*leave S3 out of the folds"):
+    with pytest.raises(ValueError, match="^S3: none of the others' .* is stress.*leave S3 out of the folds"):
         replace(folds, real=real)
 
 
@@ -169,7 +168,7 @@ def test_one_row_a_tested_window_each_as_trained_by_hand(folds, in_this_process,
     for (name, protocol, person, seed), rows in table.groupby(keys):
         training = folds.training_windows(PROTOCOLS[protocol].trained_on, person)
         test = folds.test_windows(PROTOCOLS[protocol].tested_on, person)
-        probability = detector.train(name, training, seed, 1).stress_probability(test.values)
+        probability = detector.train(name, training, seed, 1).probabilities(test.values)[:, 0]
         assert rows["window"].tolist() == list(range(len(test)))
         assert rows["label"].tolist() == test.labels.tolist()
         np.testing.assert_array_equal(rows["probability"], probability)
@@ -325,7 +324,7 @@ def test_a_promise_trains_privately_and_once(folds, in_this_process, monkeypatch
     """Whether its noise has been asked for before or not: to train again would spend the budget again."""
     seen = []
 
-    def train_private(name, windows, promise, seed, stress_share):
+    def train_private(name, windows, promise, seed, shares):
         seen.append((name, promise, seed, set(windows.subjects)))
         return Detector(lambda values, training: networks.tf.fill((len(values), 1), 0.25), lambda values: values)
 
@@ -396,7 +395,7 @@ def everything_trained(table, trainings, cache):
     for name in private_detectors.PRIVATE_DETECTORS:
         for protocol, seen in {"trtr": folds.training_windows("real", PERSON), "everybody": real}.items():
             trained = private_detectors.train_private(name, seen, Promise(), 0, np.random.default_rng(7))
-            trained.stress_probability(test.values)  # or it has no weights yet
+            trained.probabilities(test.values)  # or it has no weights yet
             learned[name, protocol] = content(trained.model)
     return learned
 

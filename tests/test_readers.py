@@ -374,7 +374,7 @@ def test_exports_and_a_study_file_become_a_runs_windows(people, tmp_path, monkey
     command = ["--recordings", "recordings", "-p", "study", "study.yaml", "--out", str(tmp_path / "run"), "--prepare"]
     assert run.main(command) == 0
     folder = RunFolder(tmp_path / "run")
-    assert folder.prior().stress_share == 0.2 and folder.kind == "real"
+    assert folder.prior().shares[1] == 0.2 and folder.kind == "real"
     assert {*folder.windows("test").subjects} == {"P02", "P03", "P04"}
     assert folder.study == read_study("study.yaml")
     (tmp_path / "study.yaml").write_text(study.replace("[baseline]", "[baseline, amusement]"))

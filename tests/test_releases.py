@@ -23,10 +23,17 @@ from wearsynth.releases import (
     noised,
     release,
 )
-from wearsynth.windows import EXTENDED, STRESS_SHARE, Windows
+from wearsynth.windows import EXTENDED, SHARES, Windows
 
 ALONE = Promise(release_share=1.0)
 QUERIES = {"all products": LITTLE_NOISE, "products of levels": SOME_NOISE, "levels first": 1.0}  # by noise
+
+
+@pytest.fixture(scope="module")
+def three_classes(toy_codec):
+    """The same prior with a third class."""
+    donors = replace(toy_codec.donors, labels=np.arange(len(toy_codec.donors.labels)) % 3)
+    return DescriptorCodec.from_donors(donors, (0.5, 0.3, 0.2))
 
 
 def query_of(codec, name):
@@ -44,7 +51,7 @@ def power(matrix, exponent):
 
 def within(codec):
     """Covariance within the classes, in the public share, in the prior."""
-    return np.average(codec.covariances, axis=0, weights=[1 - codec.stress_share, codec.stress_share])
+    return np.average(codec.covariances, axis=0, weights=codec.shares)
 
 
 def slow_asked(codec, name, difference):
@@ -94,8 +101,29 @@ def test_vectors_equal_a_loops(make_toy_windows, toy_codec, unit, name):
     found, counts = vectors(windows, toy_codec, query_of(toy_codec, name), unit)
     np.testing.assert_allclose(found, slow_vectors(windows, toy_codec, name, unit), rtol=1e-9, atol=1e-9)
     n = len(windows) if unit == "window" else 4
-    expected = [n * (1 - STRESS_SHARE), n * STRESS_SHARE] if unit == "window" else [n, n]
+    expected = [n * SHARES[0], n * SHARES[1]] if unit == "window" else [n, n]
     np.testing.assert_allclose(counts, np.repeat(expected, len(found[0]) // 2))
+
+
+@pytest.mark.parametrize("unit", ["window", "subject"])
+def test_of_three_classes_each_has_its_part_of_a_vector(make_toy_windows, three_classes, unit):
+    """And no unit's is longer than the clip norm: a person's, who has windows of all, as little as a window's."""
+    windows = make_toy_windows()
+    windows = replace(windows, labels=np.arange(len(windows)) % 3)
+    query = choose_query(three_classes, 0.0)
+    found, counts = vectors(windows, three_classes, query, unit)
+    units = np.arange(len(windows)) if unit == "window" else windows.subjects
+    asked = releases._asked(three_classes.encode(windows.values), windows.labels, three_classes, query)
+    for vector, own in zip(found, [units == each for each in dict.fromkeys(units)]):
+        parts = [asked[own & (windows.labels == label)] for label in range(3)]
+        expected = [part.mean(axis=0) if len(part) else np.zeros(asked.shape[1]) for part in parts]
+        np.testing.assert_allclose(vector, np.concatenate(expected), atol=1e-12)
+    n = len(windows) * np.array(three_classes.shares) if unit == "window" else [4, 4, 4]
+    np.testing.assert_allclose(counts, np.repeat(n, asked.shape[1]))
+    whole = releases.clipped_sum(windows, three_classes, query, unit)[0]
+    for each in dict.fromkeys(units):
+        without = releases.clipped_sum(windows[units != each], three_classes, query, unit)[0]
+        assert np.linalg.norm(whole - without) <= query.clip_norm * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -210,8 +238,8 @@ def test_where_noise_prevails_the_moments_stay_the_priors(make_toy_windows, toy_
 
 
 def moments_without_products(released, variances, codec, query):
-    """Moments from both classes' released means (2, size), with noise of `variances` (2,), and far more on products."""
-    products = np.zeros((2, len(query.paired) * (len(query.paired) + 1) // 2))
+    """Moments from released means (n_classes, size), with noise of `variances` (n_classes,), far more on products."""
+    products = np.zeros((len(released), len(query.paired) * (len(query.paired) + 1) // 2))
     noises = np.hstack([np.tile(variances[:, None], codec.size), products + 1e12])
     return releases._posterior(np.hstack([released, products]).ravel(), noises.ravel(), codec, query)
 
@@ -244,28 +272,31 @@ def test_means_are_the_posterior_of_prior_and_release(toy_codec, name):
     np.testing.assert_allclose(added, doubt, atol=5 * 0.7 / np.sqrt(20000))
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("name", QUERIES)
-def test_the_posterior_of_means_is_kalmans(toy_codec, name):
+def test_the_posterior_of_means_is_kalmans(toy_codec, three_classes, name, n_classes):
     """The same exactly, where there is less noise: by what is seen of means, not by what that makes of the noise."""
-    rng, codec, size = np.random.default_rng(0), toy_codec, toy_codec.size
+    rng, codec, size = np.random.default_rng(0), (toy_codec, three_classes)[n_classes - 2], toy_codec.size
     query = query_of(codec, name)
     white = power(within(codec), -0.5)
     see = query.clipping_bias * np.apply_along_axis(
         lambda unit: slow_asked(codec, name, unit), 0, power(within(codec), 0.5)
     )
-    released, variances = rng.normal(size=(2, size)), np.array([0.01, 0.03])
+    released, variances = rng.normal(size=(n_classes, size)), np.array([0.01, 0.03, 0.02])[:n_classes]
     found = moments_without_products(released, variances, codec, query)
     common, contrast = codec.prior_variances
-    prior = np.kron([[common + contrast, common - contrast], [common - contrast, common + contrast]], np.eye(size))
-    both, noise = np.kron(np.eye(2), see), np.diag(np.repeat(variances, size))
+    # Classes differ from what is common by numbers of this variance that add up to nothing.
+    between = common + contrast * np.where(np.eye(n_classes), 1, -1 / (n_classes - 1))
+    prior = np.kron(between, np.eye(size))
+    both, noise = np.kron(np.eye(n_classes), see), np.diag(np.repeat(variances, size))
     expected = prior @ both.T @ np.linalg.solve(both @ prior @ both.T + noise, released.ravel())
-    np.testing.assert_allclose((found.means - codec.means) @ white, expected.reshape(2, size), atol=1e-8)
+    np.testing.assert_allclose((found.means - codec.means) @ white, expected.reshape(n_classes, size), atol=1e-8)
 
 
 class AsTheyAre:
     """A codec whose coordinates are the values of windows of one second."""
 
-    size, prior_variances, stress_share = 12, (0.4, 0.08), 0.3
+    size, prior_variances, shares = 12, (0.4, 0.08), (0.7, 0.3)
     covariances = np.stack([np.eye(12)] * 2)
     means = np.stack([np.zeros(12), np.eye(12)[0]])
 
@@ -320,7 +351,7 @@ def test_with_little_noise_moments_come_close_to_the_windows_own(unit, reach):
     Where the classes' own differ, so do they."""
     rng, codec, n_people = np.random.default_rng(0), AsTheyAre(), 600
     subjects = np.repeat([f"S{number}" for number in range(n_people)], 10)
-    labels = (np.arange(len(subjects)) % 10 < 10 * codec.stress_share).astype(int)
+    labels = (np.arange(len(subjects)) % 10 < 10 * codec.shares[1]).astype(int)
     moved = rng.normal(0, 0.5, (2, 12))
     moved[:, 0] = 0.3, -0.4  # on the axis on which classes differ
     moved[:, 1] = 1.5, 1.3  # so far that its square, were it left in the products or taken off too often, would show
@@ -365,9 +396,16 @@ def test_shrinkage_in_both_classes_is_the_posterior_mean_of_what_they_share_and_
     prior = 0.5**2 * np.ones((2, 2)) + 0.2**2 * spread
     exact = prior @ np.linalg.inv(prior + np.diag(noise[:, 0])) @ noisy
     alone = [releases._shrunk(*each) for each in zip(noisy, noise)]
-    found = releases._shrunk_of_both(noisy, noise)
+    found = releases._shrunk_of_all(noisy, noise)
     errors = [np.mean((each - truth) ** 2) for each in (found, exact, alone, noisy)]
     assert errors[0] < 1.02 * errors[1] < min(errors[2:])
+
+
+def test_of_three_classes_what_they_share_is_kept_where_one_is_lost_in_noise():
+    rng = np.random.default_rng(0)
+    common, noise = rng.normal(0, 0.5, 3000), np.stack([np.full(3000, each) for each in (0.01, 1e9, 0.02)])
+    found = releases._shrunk_of_all(common + rng.normal(0, np.sqrt(noise)), noise)
+    assert np.abs(found[1] - common).mean() < 0.1  # as the others say, whose mean has an error of .08
 
 
 def test_moments_draw_what_they_say():
@@ -375,7 +413,7 @@ def test_moments_draw_what_they_say():
     moments = Moments(np.array([[0.0, 1.0], [3.0, -1.0]]), covariances)
     labels = np.arange(40000) % 2
     drawn = moments(np.random.default_rng(0).normal(size=(40000, 2)), labels)
-    means, found = moments_of(drawn, labels)
+    means, found = moments_of(drawn, labels, (0, 1))
     np.testing.assert_allclose(means, moments.means, atol=0.04)
     np.testing.assert_allclose(found, covariances, atol=0.05)
 
@@ -384,7 +422,7 @@ def test_moments_draw_what_they_say():
 def test_vectors_are_clipped_where_the_priors_own_say(toy_codec, name, monkeypatch):
     """Windows of many studies, drawn here by SciPy; each study's means lie about the prior's by its variances."""
     query, rng, n = query_of(toy_codec, name), np.random.default_rng(5), 1000
-    labels = (np.arange(n) < STRESS_SHARE * n).astype(int)
+    labels = (np.arange(n) < SHARES[1] * n).astype(int)
     covariance, (common, contrast) = within(toy_codec), toy_codec.prior_variances
     of_common, of_contrast = (multivariate_normal(cov=doubt * covariance) for doubt in (common, contrast))
     shifts = of_common.rvs(n, rng) + (2 * labels - 1)[:, None] * of_contrast.rvs(n, rng)

@@ -236,6 +236,20 @@ def test_a_study_of_its_own_runs_on_the_signals_that_it_has(chain, tmp_path):
     assert folder.windows("real").signals == ("EDA", "ACC_x", "ACC_y", "ACC_z", "ACC_movement")
 
 
+def test_three_classes_work_through_the_whole_chain(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    settings = {"study": "wesad_three", "folds": "S3", "people": "3", "epsilon": "inf"}
+    options = ["--recordings", "simulated", "--preset", "smoke", "--out", str(folder.path)]
+    assert run.main([*options, *(word for pair in settings.items() for word in ("-p", *pair))]) == 0
+    assert set(folder.metrics["fidelity"]["ks"]) == {"baseline", "stress", "amusement"}
+    predictions = pd.read_csv(folder.predictions)
+    assert set(predictions["label"]) == {0, 1, 2} and predictions["probability_2"].between(0, 1).all()
+    cnn = predictions.query("detector == 'cnn' and protocol == 'tstr'")
+    expected = folder.metrics["detection"]["protocols"]["tstr"]["subjects"]["S3"]
+    assert score_table(cnn)[list(SCORES)].iloc[0].to_dict() == pytest.approx(expected, abs=1e-5)  # six digits
+    assert set(load_table(folder.shared_table)["label"].dropna()) == {0, 1, 2}
+
+
 def test_synthetic_people_are_taken_for_recordings(chain, tmp_path):
     """From the shared table to windows of synthetic people, by the chain that makes those of real ones."""
     _, folder = chain

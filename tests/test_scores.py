@@ -11,7 +11,6 @@ from scipy import stats
 from sklearn import metrics
 
 from wearsynth.scores import (
-    COUNTS,
     SCORES,
     auroc,
     bootstrap_interval,
@@ -40,13 +39,14 @@ OFF_TARGET = 0.01 + 2 * math.sqrt(0.95 * 0.05 / REPETITIONS)
 )
 def test_scores_by_hand_and_by_sklearn(pairs):
     labels, probabilities = (np.array(column) for column in zip(*pairs))
-    scored = scores(labels, probabilities)
-    assert set(scored) == {*COUNTS, *SCORES}
+    scored = scores(labels, probabilities[:, None])
+    assert set(scored) == {*SCORES}
     stress, guessed = labels == 1, probabilities >= 0.5
     tp, fp, fn, tn = (
         np.sum(both) for both in (stress & guessed, ~stress & guessed, stress & ~guessed, ~stress & ~guessed)
     )
-    assert [scored[name] for name in COUNTS] == [tn, fp, fn, tp]
+    found = pd.DataFrame({"label": labels, "probability": probabilities})
+    assert confusion(found).tolist() == [[tn, fp], [fn, tp]]
 
     def f1(hits, misses):
         return 2 * hits / (2 * hits + misses) if hits else 0.0  # nothing guessed and nothing there counts as 0
@@ -76,15 +76,15 @@ def test_scores_by_hand_and_by_sklearn(pairs):
 
 
 def test_never_guessing_stress_scores_zero_there_and_warns_nobody(recwarn):
-    scored = scores(np.array([0, 0, 1]), np.zeros(3))
+    scored = scores(np.array([0, 0, 1]), np.zeros((3, 1)))
     assert (scored["f1_stress"], scored["balanced_accuracy"], scored["auroc"]) == (0, 0.5, 0.5)
     assert not recwarn.list
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [1, 1], [1], []])
 def test_one_class_only_is_refused(labels):
-    with pytest.raises(ValueError, match="one class only"):
-        scores(np.array(labels, int), np.full(len(labels), 0.5))
+    with pytest.raises(ValueError, match="no window of one class"):
+        scores(np.array(labels, int), np.full((len(labels), 1), 0.5))
 
 
 def predictions(seed=0):
@@ -110,7 +110,7 @@ def test_stored_predictions_are_scored_as_sklearn_scores_each_test(tmp_path):
     read = pd.read_csv(tmp_path / "predictions.csv")
     table = score_table(read)
     keys = ["detector", "protocol", "subject", "seed"]
-    assert list(table) == [*keys, *COUNTS, *SCORES]
+    assert list(table) == [*keys, *SCORES]
     assert table[keys].values.tolist() == made[keys].drop_duplicates().values.tolist()  # in the order they came
     for _, row in table.iterrows():
         of_test = made[(made[keys] == row[keys]).all(axis=1)]
@@ -120,7 +120,6 @@ def test_stored_predictions_are_scored_as_sklearn_scores_each_test(tmp_path):
         assert row["brier"] == pytest.approx(metrics.brier_score_loss(label, probability))
         assert row["accuracy"] == pytest.approx(metrics.accuracy_score(label, probability >= 0.5))
         assert row["f1_macro"] == pytest.approx(metrics.f1_score(label, probability >= 0.5, average="macro"))
-        assert row[list(COUNTS)].tolist() == metrics.confusion_matrix(label, probability >= 0.5).ravel().tolist()
     shuffled = score_table(read.sample(frac=1, random_state=0))
     pd.testing.assert_frame_equal(
         shuffled.sort_values(keys, ignore_index=True), table.sort_values(keys, ignore_index=True)
@@ -132,7 +131,6 @@ def random_rows(people, seeds, seed=0):
     return pd.DataFrame(
         [
             {"protocol": "trtr", "detector": "cnn", "subject": person, "seed": number}
-            | dict(zip(COUNTS, rng.integers(0, 9, 4)))
             | dict(zip(SCORES, rng.uniform(size=len(SCORES))))
             for person in people
             for number in seeds
@@ -334,10 +332,29 @@ def test_the_majority_knows_the_others_only():
     assert brier(S3=1 - training["S3"]) == expected((3 + 5) / (4 + 10))
 
 
-def test_confusion_adds_up_people_and_seeds():
-    table = random_rows(["S2", "S3"], range(2))
-    tn, fp, fn, tp = (sum(table[name]) for name in COUNTS)
-    assert confusion(table).tolist() == [[tn, fp], [fn, tp]]
+def three_classes(n=300):
+    """Labels and probabilities of three classes that are often right."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, n)
+    return labels, rng.dirichlet((1, 1, 1), n) * 0.6 + 0.4 * np.eye(3)[labels]
+
+
+def test_three_classes_are_scored_as_sklearn_scores_them():
+    labels, of_all = three_classes()
+    scored, guessed = scores(labels, of_all[:, 1:]), of_all.argmax(axis=1)
+    by_sklearn = {
+        "accuracy": metrics.accuracy_score(labels, guessed),
+        "f1_stress": metrics.f1_score(labels == 1, guessed == 1),
+        "f1_macro": metrics.f1_score(labels, guessed, average="macro"),
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, guessed),
+        "auroc": metrics.roc_auc_score(labels, of_all, multi_class="ovr"),
+        "brier": np.mean(np.sum((of_all - np.eye(3)[labels]) ** 2, axis=1)) / 2,
+    }
+    assert scored == pytest.approx(by_sklearn)
+    table = pd.DataFrame({"label": labels, "probability": of_all[:, 1], "probability_2": of_all[:, 2]})
+    assert confusion(table).tolist() == metrics.confusion_matrix(labels, guessed).tolist()
+    with pytest.raises(ValueError, match="no window of one class"):
+        scores(labels[labels < 2], of_all[labels < 2, 1:])
 
 
 @pytest.mark.parametrize("area", [1.0000000000000002, -1e-17, 1.0, 0.0, 0.3])
@@ -350,7 +367,7 @@ def test_an_area_is_never_beyond_its_bounds(monkeypatch, area):
 def test_scores_at_their_bounds_stay_in_them():
     labels = np.array([0, 1, 1, 0, 1])
     for probabilities in (labels.astype(float), 1.0 - labels, np.full(5, 0.5), np.zeros(5), np.ones(5)):
-        scored = scores(labels, probabilities)
+        scored = scores(labels, probabilities[:, None])
         assert all(0 <= scored[name] <= 1 for name in SCORES)
 
 

@@ -140,8 +140,7 @@ def test_noise_is_standard_normal_over_the_public_people(codec):
     classes = [sessions._noise[labels == label] for label in (0, 1)]
     for noise in classes:
         np.testing.assert_allclose(noise.mean(axis=0), 0, atol=1e-6)
-    share = codec.stress_share
-    within = (1 - share) * np.cov(classes[0].T, bias=True) + share * np.cov(classes[1].T, bias=True)
+    within = sum(share * np.cov(noise.T, bias=True) for share, noise in zip(codec.shares, classes))
     spread = np.linalg.eigvalsh(within)
     assert ((np.abs(spread - 1) < 1e-3) | (spread < 1e-3)).all()  # or a direction in which nobody varies
     rng = np.random.default_rng(0)

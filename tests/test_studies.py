@@ -21,19 +21,30 @@ def written(tmp_path, **changes):
 
 def test_wesads_is_its_protocol():
     assert WESAD.labels == {"stress": 1, "baseline": 0, "amusement": 0}
-    assert WESAD.positive_share == 0.274  # 10 of 36.5 minutes (Schmidt et al. 2018)
+    assert WESAD.shares() == (0.726, 0.274)  # 10 of 36.5 minutes (Schmidt et al. 2018)
 
 
 @pytest.mark.parametrize("name", study_names())
 def test_those_that_come_along_are_read_by_name(name):
-    assert {*read_study(name).labels.values()} == {0, 1}
+    study = read_study(name)
+    assert {*study.labels.values()} == {*range(len(study.classes))} and sum(study.shares()) == pytest.approx(1)
 
 
 def test_a_file_of_ones_own(tmp_path):
     study = read_study(written(tmp_path))
     assert study.read_schedule("rest 1, cold water 2") == (Part("rest", 60, 0), Part("cold water", 120, 1))
-    assert study.positive_share == round(2.5 / 17.5, 3)
+    assert study.shares()[1] == round(2.5 / 17.5, 3)
+    assert study.shares(0.4) == pytest.approx((0.6, 0.4))
     assert type(study)(**study.public_facts) == study  # as it goes through metrics.json
+
+
+def test_three_classes(tmp_path):
+    study = read_study(written(tmp_path, negative=["rest"], third=["film"]))
+    assert study.labels == {"rest": 0, "cold water": 1, "film": 2}
+    assert study.shares() == pytest.approx((10 / 17.5, 2.5 / 17.5, 5 / 17.5), abs=1e-3)
+    assert study.shares(0.4) == pytest.approx((0.4, 0.4, 0.2))  # the others keep two to one
+    with pytest.raises(ValueError, match="expected film, too: all classes"):
+        study.read_schedule("rest 10, cold water 5")
 
 
 @pytest.mark.parametrize(
@@ -44,8 +55,8 @@ def test_a_file_of_ones_own(tmp_path):
         ({"positive": "pain"}, r"positive: 'pain': expected a list of one condition or more"),
         ({"positive": []}, "positive: .*expected a list"),
         ({"negative": ["rest", 3]}, "negative: .*expected a list"),
-        ({"negative": ["cold water"]}, "'cold water' is positive and negative"),
-        ({"schedule": "rest 10"}, "schedule='rest 10': expected cold water, and a condition without it"),
+        ({"negative": ["cold water"]}, "'cold water' stands there twice"),
+        ({"schedule": "rest 10"}, "schedule='rest 10': expected cold water, too: all classes"),
         ({"schedule": "rest 10, colds 2"}, "'colds 2': expected a condition, one of cold water, rest, film"),
         ({"schedule": 12}, "schedule: 12: expected text"),
         ({"on_bad_person": "ignore"}, "on_bad_person: 'ignore': expected refuse or leave_out"),
@@ -66,5 +77,7 @@ def test_what_is_no_study_file_is_refused(tmp_path, text):
 
 
 def test_where_there_is_none_the_known_ones_are_named():
-    with pytest.raises(ValueError, match="study='wesat': cannot be read .*expected stress_predict, wesad, or"):
+    with pytest.raises(
+        ValueError, match="study='wesat': cannot be read .*expected stress_predict, wesad, wesad_three, or"
+    ):
         read_study("wesat")

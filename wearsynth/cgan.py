@@ -13,7 +13,7 @@ from wearsynth.dpsgd import PrivateGradient
 from wearsynth.privacy import Promise
 from wearsynth.quiet import tf
 from wearsynth.releases import Moments, white_axes
-from wearsynth.windows import Windows
+from wearsynth.windows import Windows, indicators
 
 PRODUCT_WEIGHT = 0.1  # of a product of coordinates, where a coordinate counts 1: there are so many
 
@@ -22,11 +22,11 @@ class Recipe(NamedTuple):
     """How a GAN is built and trained.
 
     Args:
-        network: codec -> generator network: (noise (n, size), label (n, 1)) to what it adds to the coordinates that the
-            moments make of the noise.
+        network: codec -> generator network: (noise (n, size), label as of `windows.indicators`) to what it adds to the
+            coordinates that the moments make of the noise.
         discriminator: codec -> network: what `seen` makes of coordinates -> logits (n, 1).
-        seen: (codec, coordinates (n, size), label (n, 1)) -> what the discriminator sees, each window by itself. It is
-            fixed, so it costs no budget.
+        seen: (codec, coordinates (n, size), label) -> what the discriminator sees, each window by itself. It is fixed,
+            so it costs no budget.
         n_fake: generated windows a step.
         generator_rate: learning rate of the generator. A slow one cannot run away.
         discriminator_rate: learning rate of the discriminator.
@@ -46,7 +46,7 @@ class Recipe(NamedTuple):
 
 
 def features_by_class(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """Coordinates and their squares where the label is 1, where it is 0, and the label: (n, 4 * size + 1).
+    """Coordinates and their squares for each class, 0 where it is not the window's, and the label.
 
     A generator whose windows are all alike has the right means, but the wrong squares.
     """
@@ -54,32 +54,38 @@ def features_by_class(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) ->
 
 
 def products_by_class(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """The same with all products of coordinates: (n, size * (size + 3) + 1). How they go together is seen, too.
+    """The same with all products of coordinates. How they go together is seen, too.
 
     Coordinates are shown as differences from the prior means, on axes on which their prior covariance is 1.
     """
     means = tf.constant(codec.means, tf.float32)
-    white = (coordinates - tf.where(label == 1, means[1], means[0])) @ white_axes(codec).astype(np.float32)
+    white = (coordinates - networks.one_hot(label) @ means) @ white_axes(codec).astype(np.float32)
     first, second = np.triu_indices(codec.size)
     products = tf.gather(white, first, axis=1) * tf.gather(white, second, axis=1) - (first == second)
     return _by_class(tf.concat([white, PRODUCT_WEIGHT * products], axis=1), label)
 
 
 def _by_class(features: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    return tf.concat([features * label, features * (1 - label), label], axis=1)
+    by_class = features[:, None] * networks.one_hot(label)[..., None]
+    return tf.concat([tf.reshape(by_class, (-1, features.shape[1] * by_class.shape[1])), label], axis=1)
 
 
 def seconds_with_label(codec: Codec, coordinates: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """Windows with the label beside each second: (n, window_seconds, n_signals + 1)."""
+    """Windows with the label beside each second: (n, window_seconds, n_signals + n_classes - 1)."""
     values = tf.reshape(coordinates, (-1, codec.window_seconds, len(codec.signals)))
     return tf.concat([values, tf.repeat(label[:, None], codec.window_seconds, axis=1)], axis=2)
 
 
+def _n_seen(codec: Codec, n_features: int) -> int:
+    """How many numbers `_by_class` makes of so many."""
+    return len(codec.shares) * (n_features + 1) - 1
+
+
 OWN_RECIPE = Recipe(
-    network=lambda codec: networks.residual_generator(codec.size),
+    network=lambda codec: networks.residual_generator(codec.size, len(codec.shares)),
     # As small as can be, as noise is added to every weight: with a layer of 8 hidden units it learned no more without
     # privacy, and less with it.
-    discriminator=lambda codec: networks.linear((4 * codec.size + 1,)),
+    discriminator=lambda codec: networks.linear((_n_seen(codec, 2 * codec.size),)),
     seen=features_by_class,
     n_fake=128,
     generator_rate=5e-5,
@@ -89,15 +95,17 @@ OWN_RECIPE = Recipe(
 )
 # Where there is so little noise that many weights have a sufficient signal-to-noise ratio.
 JOINT_RECIPE = OWN_RECIPE._replace(
-    discriminator=lambda codec: networks.linear((codec.size * (codec.size + 3) + 1,)),
+    discriminator=lambda codec: networks.linear((_n_seen(codec, codec.size * (codec.size + 3) // 2),)),
     seen=products_by_class,
     generator_rate=4e-4,
     discriminator_rate=2e-3,
 )
 # Lange et al. 2024, doi 10.3390/s24103052
 PUBLISHED_RECIPE = Recipe(
-    network=lambda codec: networks.lstm_generator(codec.window_seconds, len(codec.signals)),
-    discriminator=lambda codec: networks.lstm_discriminator(codec.window_seconds, len(codec.signals)),
+    network=lambda codec: networks.lstm_generator(codec.window_seconds, len(codec.signals), len(codec.shares)),
+    discriminator=lambda codec: networks.lstm_discriminator(
+        codec.window_seconds, len(codec.signals) + len(codec.shares) - 1
+    ),
     seen=seconds_with_label,
     n_fake=8,
     generator_rate=2e-4,
@@ -136,12 +144,12 @@ def train(
         The network with averaged weights, and the discriminator's loss on generated windows, (steps,).
     """
     network, discriminator = recipe.network(codec), recipe.discriminator(codec)
-    coordinates, labels = codec.encode(windows.values).astype(np.float32), windows.labels.astype(np.float32)
+    coordinates, labels = codec.encode(windows.values).astype(np.float32), windows.labels
     real_half = mechanism(
         discriminator,
         _loss,
         promise,
-        recipe.seen(codec, coordinates, labels[:, None]).numpy(),
+        recipe.seen(codec, coordinates, tf.constant(indicators(labels, len(codec.shares)))).numpy(),
         np.ones(len(windows)),
         windows.subjects,
         rng=rng,
@@ -208,14 +216,16 @@ class _PublicHalf:
         """Generated windows as the discriminator sees them, labels in the public share."""
         recipe, codec = self.recipe, self.codec
         noise = tf.random.normal((recipe.n_fake, codec.size))
-        label = tf.cast(tf.random.uniform((recipe.n_fake, 1)) < codec.stress_share, tf.float32)
+        places, ends = tf.random.uniform((recipe.n_fake, 1)), np.cumsum(codec.shares[1:], dtype=np.float32)
+        below = tf.cast(places < ends, tf.float32)
+        label = tf.concat([below[:, :1], below[:, 1:] - below[:, :-1]], axis=1)
         fake = recipe.seen(codec, self._coordinates(noise, label), label)
         return fake + tf.random.normal(fake.shape, stddev=recipe.instance_noise)
 
     def _coordinates(self, noise: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """What the generator makes of noise (n, size) and label (n, 1): as `Generator.sample`, with a gradient."""
-        of_class = self.means[:, None] + tf.einsum("nj,cij->cni", noise, self.factors)
-        return tf.where(label == 1, of_class[1], of_class[0]) + self.network([noise, label])
+        """What the generator makes of noise (n, size) and label: as `Generator.coordinates`, with a gradient."""
+        of_class = self.means + tf.einsum("nj,cij->nci", noise, self.factors)
+        return tf.einsum("nc,nci->ni", networks.one_hot(label), of_class) + self.network([noise, label])
 
 
 def _loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -6,6 +6,7 @@ Everything here is public. No codec looks at private people; that of most genera
 from simulated ones.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -18,7 +19,8 @@ from wearsynth.donors import Donors
 from wearsynth.features import DESCRIPTORS, LEAST_SPREAD, describe
 from wearsynth.provenance import Origin, load_arrays, save_arrays
 from wearsynth.public import Cohort, find_cohort
-from wearsynth.windows import STRESS_SHARE, Windows, make_windows
+from wearsynth.studies import WESAD, Study
+from wearsynth.windows import SHARES, Windows, make_windows
 
 HOPS = 10  # a window has in the prior's minutes: neighbours overlap by nine tenths
 GRID = np.linspace(0, 1, 201)  # of quantiles
@@ -30,16 +32,16 @@ class Codec(Protocol):
 
     Args:
         signals: the n_signals names.
-        stress_share: share of stress in the study's protocol; public.
+        shares: each class's share of the study's protocol; public.
         size: number of coordinates.
-        means: (2, size), prior means of the coordinates without stress and with.
-        covariances: (2, size, size), prior covariances within each class.
-        prior_variances: of what both classes' means have in common and of half their difference, about the prior means,
-            where the covariance within the classes is 1: how far real people's means may lie from the prior's.
+        means: (n_classes, size), prior means of the coordinates.
+        covariances: (n_classes, size, size), prior covariances within each class.
+        prior_variances: of what all classes' means have in common and of how each differs from that, about the prior
+            means, where the covariance within the classes is 1: how far real people's means may lie from the prior's.
     """
 
     signals: tuple[str, ...]
-    stress_share: float
+    shares: tuple[float, ...]
     size: int
     means: np.ndarray
     covariances: np.ndarray
@@ -57,8 +59,8 @@ class DescriptorCodec:
         signals: the n_signals names.
         quantiles: (len(GRID), size) of the descriptors.
         means: (2, size)
-        covariances: (2, size, size), within each class.
-        stress_share: share of stress in the study's protocol; public.
+        covariances: (n_classes, size, size), within each class.
+        shares: each class's share of the study's protocol; public.
         donors: minutes of the prior's people.
     """
 
@@ -66,14 +68,14 @@ class DescriptorCodec:
     quantiles: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
-    stress_share: float
+    shares: tuple[float, ...]
     donors: Donors
 
     prior_variances: ClassVar[tuple[float, float]] = (0.2, 0.04)  # of public people and S2-S6, roughly
 
     @classmethod
     def from_table(
-        cls, table: pd.DataFrame, signals: str, window_seconds: int, stress_share: float = STRESS_SHARE
+        cls, table: pd.DataFrame, signals: str, window_seconds: int, shares: tuple[float, ...] = SHARES
     ) -> "DescriptorCodec":
         """Takes the prior from a 1 Hz table of public people; private ones would be outside the guarantee.
 
@@ -81,38 +83,43 @@ class DescriptorCodec:
             table: as `readers.read_table` makes it.
             signals: as of `windows.make_windows`, like the next one.
             window_seconds: see there.
-            stress_share: share of stress in the study's protocol; public.
+            shares: each class's share of the study's protocol; public.
         """
         longest = max(1, window_seconds // HOPS)
         hop = next(hop for hop in range(longest, 0, -1) if window_seconds % hop == 0)  # so that minutes go on
         donors = Donors.from_table(table, signals, window_seconds, hop)
-        return cls.from_donors(donors, stress_share)
+        return cls.from_donors(donors, shares)
 
     @classmethod
-    def from_windows(cls, windows: Windows, stress_share: float = STRESS_SHARE) -> "DescriptorCodec":
+    def from_windows(cls, windows: Windows, shares: tuple[float, ...] = SHARES) -> "DescriptorCodec":
         """Takes the prior from windows that are nobody's."""
-        return cls.from_donors(Donors.from_windows(windows), stress_share)
+        return cls.from_donors(Donors.from_windows(windows), shares)
 
     @classmethod
-    def from_donors(cls, donors: Donors, stress_share: float = STRESS_SHARE) -> "DescriptorCodec":
-        """Describes the donors' minutes: their quantiles make the scale, their moments the prior."""
+    def from_donors(cls, donors: Donors, shares: tuple[float, ...] = SHARES) -> "DescriptorCodec":
+        """Describes the donors' minutes: their quantiles make the scale, their moments the prior.
+
+        A class of which they have no minute has the moments of class 0.
+        """
         descriptors = describe(donors.scaled).reshape(len(donors), -1)
         # Steps as small as these keep the quantiles of a descriptor apart that has the same value again and again.
         quantiles = np.quantile(descriptors, GRID, axis=0) + 1e-6 * GRID[:, None]
         coordinates = _to_normal(descriptors, quantiles)
-        means, covariances = moments_of(coordinates, np.tile(donors.labels, donors.turns))
-        return cls(donors.signals, quantiles, means, covariances, stress_share, donors)
+        known = [label if label in donors.labels else 0 for label in range(len(shares))]
+        means, covariances = moments_of(coordinates, np.tile(donors.labels, donors.turns), known)
+        return cls(donors.signals, quantiles, means, covariances, shares, donors)
 
     def with_contrast(self, others: Windows) -> "DescriptorCodec":
-        """The same prior, with a contrast between the classes halfway to that of other public people.
+        """The same prior, with contrasts between the classes halfway to those of other public people.
 
-        What counts as stress differs from study to study: on S2 to S6, half of each is nearer than either.
+        What counts as stress differs from study to study: on S2 to S6, half of each is nearer than either. A class of
+        which the donors have no minute differs from class 0 as with the others.
         """
-        means, _ = moments_of(self.encode(others.values), others.labels)
-        middle = (1 - self.stress_share) * self.means[0] + self.stress_share * self.means[1]
-        contrast = (self.means[1] - self.means[0] + means[1] - means[0]) / 2
-        ends = middle - self.stress_share * contrast, middle + (1 - self.stress_share) * contrast
-        return replace(self, means=np.stack(ends))
+        means, _ = moments_of(self.encode(others.values), others.labels, range(len(self.shares)))
+        theirs, ours = means - means[0], self.means - self.means[0]
+        known = np.isin(np.arange(len(self.shares)), self.donors.labels)
+        contrasts = np.where(known[:, None], (ours + theirs) / 2, theirs)
+        return replace(self, means=contrasts + self.shares @ (self.means - contrasts))
 
     @property
     def window_seconds(self) -> int:
@@ -147,10 +154,9 @@ class DescriptorCodec:
         """Reads what `save` wrote; raises StaleFileError if it is of another origin."""
         arrays = load_arrays(path, origin)
         of_donors = {field.name: arrays.pop(f"donors_{field.name}") for field in fields(Donors)}
-        signals = tuple(arrays["signals"].tolist())
+        signals, shares = (tuple(arrays[name].tolist()) for name in ("signals", "shares"))
         of_donors |= {"signals": signals, "window_seconds": int(of_donors["window_seconds"])}
-        stress_share = float(arrays["stress_share"])
-        return cls(**arrays | {"signals": signals, "stress_share": stress_share, "donors": Donors(**of_donors)})
+        return cls(**arrays | {"signals": signals, "shares": shares, "donors": Donors(**of_donors)})
 
 
 @dataclass(frozen=True)
@@ -160,12 +166,12 @@ class PlainCodec:
     Args:
         signals: the n_signals names.
         window_seconds: length of a window, s.
-        stress_share: share of stress in the study's protocol; public.
+        shares: each class's share of the study's protocol; public.
     """
 
     signals: tuple[str, ...]
     window_seconds: int
-    stress_share: float = STRESS_SHARE
+    shares: tuple[float, ...] = SHARES
 
     prior_variances: ClassVar[tuple[float, float]] = (2.0, 2.0)
     variance: ClassVar[float] = 1.0  # of each coordinate in the prior
@@ -176,11 +182,11 @@ class PlainCodec:
 
     @property
     def means(self) -> np.ndarray:
-        return np.zeros((2, self.size))
+        return np.zeros((len(self.shares), self.size))
 
     @property
     def covariances(self) -> np.ndarray:
-        return self.variance * np.stack([np.eye(self.size)] * 2)
+        return self.variance * np.stack([np.eye(self.size)] * len(self.shares))
 
 
 class LevelCodec(PlainCodec):
@@ -255,19 +261,33 @@ class SecondCodec(PlainCodec):
 
 
 def make_prior(
-    cohort: Cohort, signals: str, window_seconds: int, stress_share: float = STRESS_SHARE
+    cohort: Cohort, signals: str, window_seconds: int, study: Study = WESAD, positive: float = 0.0
 ) -> DescriptorCodec:
-    """Makes the prior that generators start from, of a cohort; other parameters as of `DescriptorCodec.from_table`."""
-    own = DescriptorCodec.from_table(cohort.table(), signals, window_seconds, stress_share)
+    """Makes the prior that generators start from.
+
+    Args:
+        cohort: whom it comes from.
+        signals: as of `windows.make_windows`, like the next one.
+        window_seconds: see there.
+        study: says what classes there are. A condition that it does not know counts as in the cohort's own study.
+        positive: as of `Study.shares`.
+    """
+    own = DescriptorCodec.from_table(_of_classes(cohort, study), signals, window_seconds, study.shares(positive))
     if not cohort.files:
         return own
-    simulated = find_cohort("simulated").table()
+    simulated = _of_classes(find_cohort("simulated"), study)
     return own.with_contrast(make_windows(simulated, signals, "public", window_seconds, window_seconds))
 
 
-def moments_of(coordinates: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of both classes (2, size), and the covariance within each (2, size, size)."""
-    classes = [coordinates[labels == label] for label in (0, 1)]
+def _of_classes(cohort: Cohort, study: Study) -> pd.DataFrame:
+    """A cohort's table with the labels of a study."""
+    table = cohort.table()
+    return table.assign(label=study.label(table["condition"]).fillna(table["label"]))
+
+
+def moments_of(coordinates: np.ndarray, labels: np.ndarray, classes: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Means of classes (n_classes, size), and the covariance within each (n_classes, size, size)."""
+    classes = [coordinates[labels == label] for label in classes]
     return np.stack([each.mean(axis=0) for each in classes]), np.stack([np.cov(each.T, bias=True) for each in classes])
 
 

@@ -29,34 +29,40 @@ class Detector:
     """A trained detector.
 
     Args:
-        model: a scikit-learn estimator with `predict_proba`, or a Keras network with one output between 0 and 1.
+        model: a scikit-learn estimator with `predict_proba`, or a Keras network with one output between 0 and 1, or one
+            for each of more classes than two.
         inputs: windows' values (n, seconds, signals) -> what the model takes.
     """
 
     model: Any
     inputs: Callable[[np.ndarray], np.ndarray]
 
-    def stress_probability(self, values: np.ndarray) -> np.ndarray:
-        """Returns each window's probability of stress, (n_windows,), of values (n_windows, seconds, signals)."""
+    def probabilities(self, values: np.ndarray) -> np.ndarray:
+        """Returns the probabilities of class 1 (stress), and of a third, of windows' values (n, seconds, signals).
+
+        Returns:
+            (n, n_classes - 1).
+        """
         inputs = self.inputs(values)
         if hasattr(self.model, "predict_proba"):
-            return self.model.predict_proba(inputs)[:, 1]
-        return self.model(inputs, training=False).numpy()[:, 0].astype(float)
+            return self.model.predict_proba(inputs)[:, 1:]
+        found = self.model(inputs, training=False).numpy().astype(float)
+        return found if found.shape[1] == 1 else found[:, 1:]
 
 
 def train(name: str, windows: Windows, seed: int, epochs: int) -> Detector:
     """Trains a detector.
 
-    Classes count alike, whatever the detector: windows of the rarer class are repeated until both are alike in number.
+    Classes count alike, whatever the detector: windows of rarer classes are repeated until all are alike in number.
 
     Args:
         name: one of DETECTORS, or an import path.
-        windows: to train on, of both classes.
+        windows: to train on, of every class.
         seed: of first weights, shuffling and everything else random.
         epochs: passes over the windows; scikit-learn's estimators go by their own rules.
 
     Raises:
-        ValueError: nothing that can be trained has this name, or there are windows of one class only.
+        ValueError: nothing that can be trained has this name, or there is no window of a class.
     """
     found = find(name)
     windows = balanced(windows, seed)
@@ -130,14 +136,16 @@ def _as_they_are(values: np.ndarray) -> np.ndarray:
 
 
 def balanced(windows: Windows, seed: int) -> Windows:
-    """Repeats windows of the rarer class until both are alike in number.
+    """Repeats windows of rarer classes until all are alike in number.
 
     Raises:
-        ValueError: there are windows of one class only.
+        ValueError: there is no window of a class.
     """
-    counts = np.bincount(windows.labels, minlength=2)
+    counts, rng = np.bincount(windows.labels, minlength=len(windows.classes)), np.random.default_rng(seed)
     if counts.min() == 0:
-        raise ValueError("windows of one class only: training takes some of each")
-    rarer = np.flatnonzero(windows.labels == counts.argmin())
-    repeated = np.resize(np.random.default_rng(seed).permutation(rarer), counts.max() - counts.min())
-    return windows[np.concatenate([np.arange(len(windows)), repeated])]
+        raise ValueError(f"no window of {windows.classes[counts.argmin()]}: training takes some of each class")
+    chosen = [np.arange(len(windows))]
+    for label in np.flatnonzero(counts < counts.max()):
+        own = rng.permutation(np.flatnonzero(windows.labels == label))
+        chosen.append(np.resize(own, counts.max() - counts[label]))
+    return windows[np.concatenate(chosen)]

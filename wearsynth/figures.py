@@ -25,10 +25,10 @@ from sklearn.preprocessing import StandardScaler
 from wearsynth import fidelity
 from wearsynth.features import simple_features
 from wearsynth.privacy import Promise
-from wearsynth.protocols import PROTOCOLS
+from wearsynth.protocols import PROBABILITIES, PROTOCOLS
 from wearsynth.provenance import KINDS
 from wearsynth.runs import EVERYONE
-from wearsynth.scores import THRESHOLD, bootstrap_interval, score_table
+from wearsynth.scores import THRESHOLD, auroc, bootstrap_interval, predicted_classes, score_table
 from wearsynth.studies import NO_CONDITION
 from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows, class_names
 
@@ -38,7 +38,7 @@ SIGNAL_UNITS = dict(zip(EXTENDED, ("a.u.", "µS", "g", "g", "g", "°C", "beats/m
 # The same thing has the same colour in every picture; colour-blind people can tell them apart.
 RECORDED, PRIOR, SYNTHETIC = "#0173B2", "#949494", "#DE8F05"
 # Of the classes' conditions, in the order in which a table has them; those of no class are grey.
-CONDITION_COLOURS = {0: ("#029E73", "#ECE133", "#56B4E9"), 1: ("#CC78BC", "#D55E00", "#CA9161")}
+CONDITION_COLOURS = {0: ("#029E73", "#ECE133", "#56B4E9"), 1: ("#CC78BC", "#D55E00", "#CA9161"), 2: ("#ECE133",)}
 CLASS_COLOURS = {label: colours[0] for label, colours in CONDITION_COLOURS.items()}
 NO_CLASS = "#949494"
 # A leaky protocol has a hollow marker: its scores promise more than they hold.
@@ -220,7 +220,7 @@ def embeddings(real: Windows, synthetic: Windows, kind: str, seed: int = 0) -> F
     for ax, (title, mapping) in zip(axes.flat, {"principal components": PCA(2), "t-SNE": tsne}.items()):
         points = np.split(mapping.fit_transform(features), [len(sources[0][1])])
         for (name, part, colour), xy in zip(sources, points):
-            for label, marker in {0: "o", 1: "^"}.items():
+            for label, marker in zip(range(len(real.classes)), "o^s"):
                 style = {"s": 14, "alpha": 0.6, "linewidth": 0, "color": colour, "marker": marker}
                 ax.scatter(*xy[part.labels == label].T, label=f"{name}, {real.classes[label]}", **style)
         ax.set(title=title, xticks=[], yticks=[])
@@ -289,7 +289,7 @@ def scores_by_subject(scores: pd.DataFrame, kind: str) -> Figure:
 
 
 def confusion(matrices: dict[str, np.ndarray], classes: tuple[str, ...], kind: str) -> Figure:
-    """Windows by true (rows) and predicted class (columns), as shares of the true one: protocol -> (2, 2) counts."""
+    """Windows by true (rows) and predicted class (columns), as shares of the true one: protocol -> counts."""
     figure, axes = _figure("Confusion matrices", kind, 1, len(matrices), 3.2, sharey=True)
     for ax, (protocol, counts) in zip(axes.flat, matrices.items()):
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -313,7 +313,8 @@ def roc(predictions: pd.DataFrame, kind: str) -> Figure:
     figure, axes = _figure(f"ROC curves of {detector}", kind, 1, by_protocol.ngroups, 2.7, sharex=True, sharey=True)
     for ax, (protocol, rows) in zip(axes.flat, by_protocol):
         _roc(ax, _roc_curves(rows), PROTOCOL_STYLES[protocol]["color"])
-        auroc = score_table(rows).groupby("subject")["auroc"].mean().mean()
+        area = rows.groupby(["subject", "seed"])[["label", "probability"]].apply(_auroc_of_positive)
+        auroc = area.groupby("subject").mean().mean()
         ax.set(title=f"{protocol}\nmean AUROC {auroc:.2f}", xlabel="false positive rate", box_aspect=1)
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes[0, 0].set_ylabel("true positive rate")
@@ -457,9 +458,13 @@ def _roc_curves(rows: pd.DataFrame) -> np.ndarray:
     """True positive rates of each person, mean over seeds, at FALSE_POSITIVE_RATES: (n_people, n_rates)."""
     curves = []
     for _, of_person in rows.groupby("subject", sort=False):
-        by_seed = [roc_curve(test["label"], test["probability"])[:2] for _, test in of_person.groupby("seed")]
+        by_seed = [roc_curve(test["label"] == 1, test["probability"])[:2] for _, test in of_person.groupby("seed")]
         curves.append(np.mean([np.interp(FALSE_POSITIVE_RATES, *curve) for curve in by_seed], axis=0))
     return np.array(curves)
+
+
+def _auroc_of_positive(rows: pd.DataFrame) -> float:
+    return auroc(rows["label"] == 1, rows["probability"])
 
 
 def _roc(ax: Axes, curves: np.ndarray, colour: str) -> None:
@@ -508,7 +513,8 @@ def _probabilities(ax: Axes, rows: pd.DataFrame, windows: Windows, colour: str) 
     ax.stairs(table["mean"], edges, baseline=None, color=colour, linewidth=1.5, label="mean over seeds")
     ax.axhline(THRESHOLD, color="black", linestyle=":", linewidth=1)
     mean, middles = table["mean"].to_numpy(), (edges[:-1] + edges[1:]) / 2
-    mistaken = (mean >= THRESHOLD) != windows.labels
+    of_classes = rows.groupby("window")[[name for name in PROBABILITIES if name in rows]].mean()
+    mistaken = predicted_classes(of_classes.to_numpy()) != windows.labels
     style = {"color": "black", "linestyle": "none", "marker": "x", "markersize": 5, "markeredgewidth": 1.5}
     ax.plot(middles[mistaken], mean[mistaken], **style, label="mistaken")
     ax.set(ylim=(-0.05, 1.05), yticks=[0, THRESHOLD, 1], xlim=edges[[0, -1]], xlabel="windows end to end (min)")

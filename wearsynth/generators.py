@@ -20,7 +20,7 @@ from wearsynth.privacy import Promise, check_delta
 from wearsynth.provenance import Origin, load_arrays, save_arrays
 from wearsynth.public import Cohort, find_cohort
 from wearsynth.releases import Moments, Query, choose_query, release
-from wearsynth.windows import Windows
+from wearsynth.windows import Windows, indicators
 
 # Signal-to-noise ratio of the discriminator's steps, below which it learns nothing of use; and, of one that sees how
 # coordinates go together, below which a small one does better.
@@ -94,7 +94,7 @@ class Generator:
         """Standard normal noise (n, size), labels (n,) -> coordinates of windows (n, size)."""
         coordinates = self.moments(noise, labels)
         if self.network is not None:
-            coordinates += self.network([noise.astype(np.float32), labels[:, None].astype(np.float32)]).numpy()
+            coordinates += self.network([noise.astype(np.float32), indicators(labels, len(self.moments.means))]).numpy()
         return coordinates
 
     def save(self, path: Path, origin: Origin) -> None:
@@ -282,7 +282,7 @@ def prior_of(kind: str, cohort: Cohort) -> str:
 def codec_of(kind: str, prior: DescriptorCodec) -> Codec:
     """Returns the codec of a kind of generator, for windows like those of the prior's people."""
     own = KINDS[kind].codec
-    return prior if own is DescriptorCodec else own(prior.signals, prior.window_seconds, prior.stress_share)
+    return prior if own is DescriptorCodec else own(prior.signals, prior.window_seconds, prior.shares)
 
 
 def n_weights(kind: str, codec: Codec, joint: bool) -> int:

@@ -5,6 +5,7 @@ both go by TensorFlow's seed.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -59,8 +60,20 @@ def public_features(values: tf.Tensor) -> tf.Tensor:
     return tf.concat(features, axis=1)
 
 
-def cnn(input_shape: tuple[int, int]) -> tf.keras.Model:
-    """Builds a small convolutional network: windows (n, seconds, signals) -> probability of stress (n, 1).
+def one_hot(label: tf.Tensor) -> tf.Tensor:
+    """A label as of `windows.indicators`, (n, n_classes - 1), with class 0 beside it: (n, n_classes)."""
+    return tf.concat([1 - tf.reduce_sum(label, axis=1, keepdims=True), label], axis=1)
+
+
+def _probabilities(n_classes: int, **settings: Any) -> layers.Dense:
+    """The last layer of a detector: probability of class 1 (n, 1) where there are two, else of each (n, n_classes)."""
+    if n_classes == 2:
+        return layers.Dense(1, activation="sigmoid", **settings)
+    return layers.Dense(n_classes, activation="softmax", **settings)
+
+
+def cnn(input_shape: tuple[int, int], n_classes: int = 2) -> tf.keras.Model:
+    """Builds a small convolutional network: windows (n, seconds, signals) -> probabilities, see `_probabilities`.
 
     The output also sees the simple features, as logistic regression does: levels are most of what
     separates stress, and it would take more people than there are to learn them by convolution.
@@ -73,10 +86,10 @@ def cnn(input_shape: tuple[int, int]) -> tf.keras.Model:
     shapes = layers.Dropout(0.3)(layers.GlobalAveragePooling1D()(shapes))
     seen = layers.Concatenate()([shapes, layers.Lambda(public_features)(varied)])
     few = tf.keras.regularizers.L2(0.01)
-    return tf.keras.Model(windows, layers.Dense(1, activation="sigmoid", kernel_regularizer=few)(seen))
+    return tf.keras.Model(windows, _probabilities(n_classes, kernel_regularizer=few)(seen))
 
 
-def cnn_lstm(input_shape: tuple[int, int]) -> tf.keras.Model:
+def cnn_lstm(input_shape: tuple[int, int], n_classes: int = 2) -> tf.keras.Model:
     """Builds a network whose convolutions feed an LSTM; as `cnn`."""
     return tf.keras.Sequential(
         [
@@ -86,7 +99,7 @@ def cnn_lstm(input_shape: tuple[int, int]) -> tf.keras.Model:
             layers.MaxPooling1D(4),
             layers.LSTM(32),
             layers.Dropout(0.3),
-            layers.Dense(1, activation="sigmoid"),
+            _probabilities(n_classes),
         ]
     )
 
@@ -105,8 +118,8 @@ def two_sample_cnn(input_shape: tuple[int, int]) -> tf.keras.Model:
     )
 
 
-def small_cnn(input_shape: tuple[int, int]) -> tf.keras.Sequential:
-    """Builds a convolutional network of few weights, as noise falls on each: windows -> logit (n, 1)."""
+def small_cnn(input_shape: tuple[int, int], n_logits: int = 1) -> tf.keras.Sequential:
+    """Builds a convolutional network of few weights, as noise falls on each: windows -> logits (n, n_logits)."""
     return tf.keras.Sequential(
         [
             layers.Input(input_shape),
@@ -114,24 +127,24 @@ def small_cnn(input_shape: tuple[int, int]) -> tf.keras.Sequential:
             layers.MaxPooling1D(2),
             layers.Conv1D(16, 5, padding="same", activation="relu"),
             layers.GlobalAveragePooling1D(),
-            layers.Dense(1),
+            layers.Dense(n_logits),
         ]
     )
 
 
-def linear(input_shape: tuple[int]) -> tf.keras.Sequential:
-    """Builds a linear model of 0 weights: features (n, n_features) -> logit (n, 1)."""
-    return tf.keras.Sequential([layers.Input(input_shape), layers.Dense(1, kernel_initializer="zeros")])
+def linear(input_shape: tuple[int], n_logits: int = 1) -> tf.keras.Sequential:
+    """Builds a linear model of 0 weights: features (n, n_features) -> logits (n, n_logits)."""
+    return tf.keras.Sequential([layers.Input(input_shape), layers.Dense(n_logits, kernel_initializer="zeros")])
 
 
 def train_classifier(build: Callable, values: np.ndarray, labels: np.ndarray, seed: int, epochs: int) -> tf.keras.Model:
-    """Trains a network that is to give each window's probability of stress.
+    """Trains a network that is to give each window's probability of stress, or of each of more classes.
 
     Args:
-        build: (seconds, signals) -> Keras model with one output between 0 and 1. One that is compiled keeps its
-            optimizer and loss.
+        build: (seconds, signals), and the number of classes where it is not 2 -> Keras model with one output between 0
+            and 1, or one for each of more classes. One that is compiled keeps its optimizer and loss.
         values: windows (n, seconds, signals) to train on.
-        labels: (n,), 1 stress, 0 not.
+        labels: (n,), of each class some.
         seed: of first weights, shuffling, dropout.
         epochs: passes over the windows; fixed, for stopping early would need real people to stop on.
 
@@ -140,37 +153,41 @@ def train_classifier(build: Callable, values: np.ndarray, labels: np.ndarray, se
     """
     tf.keras.backend.clear_session()  # or each of many trainings would be slower than the last
     tf.keras.utils.set_random_seed(seed)
-    model = build(values.shape[1:])
+    n_classes = 1 + int(labels.max())
+    model = build(values.shape[1:], *([n_classes] if n_classes > 2 else []))
     name = getattr(build, "__name__", repr(build))
     if not isinstance(model, tf.keras.Model):
         raise ValueError(f"{name} returned a {type(model).__name__}: expected a Keras model")
-    shape = tuple(model(values[:1]).shape)
-    if shape != (1, 1):
-        raise ValueError(f"{name}: the network's output for one window has shape {shape}: expected (1, 1)")
+    shape, expected = tuple(model(values[:1]).shape), (1, n_classes if n_classes > 2 else 1)
+    if shape != expected:
+        raise ValueError(f"{name}: the network's output for one window has shape {shape}: expected {expected}")
     if model.optimizer is None:
-        model.compile(tf.keras.optimizers.Adam(LEARNING_RATE), "binary_crossentropy", steps_per_execution=16)
+        loss = "sparse_categorical_crossentropy" if n_classes > 2 else "binary_crossentropy"
+        model.compile(tf.keras.optimizers.Adam(LEARNING_RATE), loss, steps_per_execution=16)
     model.fit(values, labels, batch_size=BATCH, epochs=epochs, verbose=0)
     return model
 
 
-def residual_generator(size: int) -> tf.keras.Model:
-    """Builds a generator that at first adds next to nothing: noise (n, size) and label (n, 1) -> (n, size)."""
-    noise, label = layers.Input((size,)), layers.Input((1,))
-    hidden = layers.Concatenate()([noise, label, 1 - label])
+def residual_generator(size: int, n_classes: int = 2) -> tf.keras.Model:
+    """Builds a generator that at first adds next to nothing: noise (n, size) and label, see `one_hot`, -> (n, size)."""
+    noise, label = layers.Input((size,)), layers.Input((n_classes - 1,))
+    first = 1 - tf.reduce_sum(label, axis=1, keepdims=True)
+    hidden = layers.Concatenate()([noise, label, first])
     for _ in range(2):
         hidden = layers.Dense(HIDDEN, activation=tf.nn.leaky_relu)(hidden)
     # Past the hidden layers, too: to move a class, or to stretch a coordinate, takes a straight line.
-    hidden = layers.Concatenate()([hidden, noise * label, noise * (1 - label), label])
+    by_class = [noise * each for each in (*tf.split(label, n_classes - 1, axis=1), first)]
+    hidden = layers.Concatenate()([hidden, *by_class, label])
     small = tf.keras.initializers.RandomNormal(stddev=1e-3)
     return tf.keras.Model([noise, label], layers.Dense(size, kernel_initializer=small)(hidden))
 
 
-def lstm_generator(seconds: int, signals: int) -> tf.keras.Model:
+def lstm_generator(seconds: int, signals: int, n_classes: int = 2) -> tf.keras.Model:
     """Builds a generator like the published one, as far as it is described: two LSTMs, an output for every second.
 
-    It takes noise (n, seconds * signals) and label (n, 1), and returns windows (n, seconds * signals).
+    It takes noise (n, seconds * signals) and label, see `one_hot`, and returns windows (n, seconds * signals).
     """
-    noise, label = layers.Input((seconds * signals,)), layers.Input((1,))
+    noise, label = layers.Input((seconds * signals,)), layers.Input((n_classes - 1,))
     hidden = layers.Reshape((seconds, signals))(noise)
     hidden = layers.Concatenate()([hidden, layers.RepeatVector(seconds)(label)])
     for _ in range(2):
@@ -179,11 +196,11 @@ def lstm_generator(seconds: int, signals: int) -> tf.keras.Model:
     return tf.keras.Model([noise, label], layers.Flatten()(values))
 
 
-def lstm_discriminator(seconds: int, signals: int) -> tf.keras.Sequential:
-    """Builds a discriminator like the published one, two LSTMs: (n, seconds, signals + 1), label last -> (n, 1)."""
+def lstm_discriminator(seconds: int, n_numbers: int) -> tf.keras.Sequential:
+    """Builds a discriminator like the published one, two LSTMs: (n, seconds, n_numbers), label last -> (n, 1)."""
     return tf.keras.Sequential(
         [
-            layers.Input((seconds, signals + 1)),
+            layers.Input((seconds, n_numbers)),
             layers.LSTM(LSTM_UNITS, return_sequences=True),
             layers.LSTM(LSTM_UNITS),
             layers.Dense(1),

@@ -169,7 +169,7 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
 def _check_schedule(study: str, recordings: str, schedule: str, window_seconds: int) -> None:
     known = study_of(study, recordings)
     parts = known.read_schedule(schedule or known.schedule)
-    for label, conditions in ((0, known.negative), (1, known.positive)):
+    for label, conditions in enumerate(known.classes):
         if max(part.seconds for part in parts if part.label == label) < window_seconds:
             what = " or ".join(conditions)
             raise ValueError(f"schedule={schedule!r}: expected {what} to last a window, {window_seconds} s, at least")

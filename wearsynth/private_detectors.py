@@ -12,20 +12,20 @@ from wearsynth.dpsgd import PrivateGradient
 from wearsynth.networks import layers, linear, public_features, small_cnn
 from wearsynth.privacy import Promise
 from wearsynth.quiet import tf
-from wearsynth.windows import STRESS_SHARE, Windows
+from wearsynth.windows import SHARES, Windows
 
 
 class PrivateDetector(NamedTuple):
     """A detector that DP-SGD trains; it has few weights, and no layer that is random or mixes examples.
 
     Args:
-        build: input shape -> network, its output a logit.
+        build: input shape, number of logits -> network: logits of class 1, and of a third, where class 0 has 0.
         inputs: windows' values (n, seconds, signals) -> what the network takes; fixed in advance, never fitted.
         learning_rate: of Adam.
         clip_norm: largest length of a unit's gradient.
     """
 
-    build: Callable[[tuple[int, ...]], tf.keras.Sequential]
+    build: Callable[[tuple[int, ...], int], tf.keras.Sequential]
     inputs: Callable[[np.ndarray], np.ndarray]
     learning_rate: float
     clip_norm: float
@@ -59,11 +59,11 @@ def train_private(
     promise: Promise,
     seed: int,
     rng: np.random.Generator | None = None,
-    stress_share: float = STRESS_SHARE,
+    shares: tuple[float, ...] = SHARES,
 ) -> Detector:
     """Trains a detector on real windows with DP-SGD: what somebody would do who needs a detector, and no windows.
 
-    Classes count alike by the protocol's public share of stress: the windows' own share is private.
+    Classes count alike by their public shares of the protocol: the windows' own shares are private.
 
     Args:
         name: one of PRIVATE_DETECTORS.
@@ -71,15 +71,15 @@ def train_private(
         promise: unit and budget; see `private_promise`.
         seed: of the first weights.
         rng: for tests; noise and sample from a seed protect nobody.
-        stress_share: share of stress in the protocol; public.
+        shares: each class's share of the protocol; public.
     """
     recipe = PRIVATE_DETECTORS[name]
     promise = private_promise(name, promise)
     tf.keras.backend.clear_session()
     tf.keras.utils.set_random_seed(seed)
     inputs = recipe.inputs(windows.values)
-    network = recipe.build(inputs.shape[1:])
-    loss = partial(_balanced_loss, stress_share=stress_share)
+    network = recipe.build(inputs.shape[1:], len(shares) - 1)
+    loss = partial(_balanced_loss, shares=shares)
     gradient = PrivateGradient(network, loss, promise, inputs, windows.labels, windows.subjects, rng)
     optimizer = tf.keras.optimizers.Adam(recipe.learning_rate)
     late = []
@@ -88,11 +88,17 @@ def train_private(
         if step >= promise.steps // 2:  # their mean has less of the noise, and costs nothing
             late.append(network.get_weights())
     network.set_weights([np.mean(weights, axis=0) for weights in zip(*late)])
-    probability = [layers.Input(inputs.shape[1:]), network, layers.Activation("sigmoid")]
-    return Detector(tf.keras.Sequential(probability), recipe.inputs)
+    probabilities = layers.Lambda(lambda logits: tf.nn.softmax(_with_first(logits)))
+    return Detector(tf.keras.Sequential([layers.Input(inputs.shape[1:]), network, probabilities]), recipe.inputs)
 
 
-def _balanced_loss(labels: tf.Tensor, logits: tf.Tensor, stress_share: float) -> tf.Tensor:
-    """Cross-entropy of each example, (n,), of which both classes have half where the share of stress is as given."""
-    weights = tf.where(labels > 0.5, 0.5 / stress_share, 0.5 / (1 - stress_share))
-    return weights * tf.nn.sigmoid_cross_entropy_with_logits(labels, logits[:, 0])
+def _with_first(logits: tf.Tensor) -> tf.Tensor:
+    """Logits of all classes, (n, n_classes): that of class 0 is 0."""
+    return tf.concat([tf.zeros_like(logits[:, :1]), logits], axis=1)
+
+
+def _balanced_loss(labels: tf.Tensor, logits: tf.Tensor, shares: tuple[float, ...]) -> tf.Tensor:
+    """Cross-entropy of each example, (n,), of which all classes have the same part where their shares are as given."""
+    labels = tf.cast(labels, tf.int32)
+    weights = tf.gather(tf.constant(1 / (len(shares) * np.array(shares)), tf.float32), labels)
+    return weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _with_first(logits))

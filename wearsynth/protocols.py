@@ -14,9 +14,10 @@ from wearsynth.files import fingerprint, replacing, source_of
 from wearsynth.parallel import one_core_each
 from wearsynth.privacy import Promise
 from wearsynth.provenance import DAMAGED
-from wearsynth.windows import STRESS_SHARE, Windows, concatenate
+from wearsynth.windows import SHARES, Windows, concatenate
 
 ROUNDING = 1e-6  # by which a probability may miss 0 or 1
+PROBABILITIES = ("probability", "probability_2")  # of class 1 and class 2
 
 
 class Protocol(NamedTuple):
@@ -119,18 +120,18 @@ class Folds:
         test: everybody's windows for tests; these do not overlap.
         synthetic: held-out person -> windows of synthetic people, of a generator that never saw that person.
         shared: windows of the generator that saw everybody; None where there is none.
-        stress_share: share of stress in the protocol, public: private detectors go by it.
+        shares: each class's share of the protocol, public: private detectors go by it.
 
     Raises:
-        ValueError: there are fewer than two people, a held-out one has windows of one class only, or windows differ in
-            length or signals.
+        ValueError: there are fewer than two people, a held-out one lacks a class, or windows differ in length or
+            signals.
     """
 
     real: Windows
     test: Windows
     synthetic: dict[str, Windows]
     shared: Windows | None
-    stress_share: float = STRESS_SHARE
+    shares: tuple[float, ...] = SHARES
 
     def __post_init__(self):
         check_people(self.real, self.test, list(self.synthetic))
@@ -176,12 +177,12 @@ def check_people(real: Windows, test: Windows, held_out: Sequence[str]) -> None:
         raise ValueError(f"windows of {', '.join(people)} only: holding one person out takes at least two")
     for person in held_out:
         for whose, labels in (("own", test.of(person).labels), ("the others'", real.without(person).labels)):
-            n_positive, n_windows = int(labels.sum()), len(labels)
-            if not 0 < n_positive < n_windows:
-                raise ValueError(
-                    f"{person}: {n_positive} of {whose} {n_windows} windows are {real.classes[1]}, and it takes both "
-                    f"kinds; leave {person} out of the folds, or give longer recordings"
-                )
+            for label, name in enumerate(real.classes):
+                if label not in labels:
+                    raise ValueError(
+                        f"{person}: none of {whose} {len(labels)} windows is {name}, and it takes every class; leave "
+                        f"{person} out of the folds, or give longer recordings"
+                    )
 
 
 class _Training(NamedTuple):
@@ -219,7 +220,7 @@ def cross_validate(
 
     Returns:
         One row a tested window: `detector`, `protocol`, `subject` (the held-out person), `seed`, `window` (its number
-        in the test), `label` and `probability` of stress.
+        in the test), `label`, `probability` of class 1, and `probability_2` where there are three.
 
     Raises:
         ValueError: a detector or a protocol is unknown, or a detector gives no probabilities.
@@ -247,7 +248,7 @@ def cross_validate(
             epochs,
             [windows.values for windows in tests(training)],
             promise,
-            folds.stress_share,
+            folds.shares,
         )
         for training in trainings
     )
@@ -283,7 +284,7 @@ def _predict_once(
     path = cache / f"{joblib.hash((code, *arguments))}.npz"
     try:
         with np.load(path) as stored:
-            return [stored[f"arr_{number}"].reshape(len(values)) for number, values in enumerate(tests)]
+            return [stored[f"arr_{number}"].reshape(len(values), -1) for number, values in enumerate(tests)]
     except DAMAGED:  # or not there
         probabilities = _predict(*arguments)
     with replacing(path) as draft:
@@ -298,7 +299,7 @@ def _predict(
     epochs: int,
     tests: list[np.ndarray],
     promise: Promise | None,
-    stress_share: float,
+    shares: tuple[float, ...],
 ) -> list[np.ndarray]:
     """Trains one detector and returns its probabilities for each of the tests."""
     if promise is None:
@@ -306,8 +307,8 @@ def _predict(
     else:
         from wearsynth.private_detectors import train_private
 
-        trained = train_private(detector, windows, promise, seed, stress_share=stress_share)
-    probabilities = [trained.stress_probability(values) for values in tests]
+        trained = train_private(detector, windows, promise, seed, shares=shares)
+    probabilities = [trained.probabilities(values) for values in tests]
     for each in probabilities:
         if not ((each >= -ROUNDING) & (each <= 1 + ROUNDING)).all():  # neither does a NaN lie there
             raise ValueError(f"detector {detector!r}: expected probabilities between 0 and 1")
@@ -319,6 +320,7 @@ def _predictions(training: _Training, tests: list[Windows], probabilities: list[
     tables = []
     for (protocol, person), windows, probability in zip(training.tests, tests, probabilities):
         about = {"detector": training.detector, "protocol": protocol, "subject": person, "seed": training.seed}
-        said = {"window": np.arange(len(windows)), "label": windows.labels, "probability": probability}
+        said = {"window": np.arange(len(windows)), "label": windows.labels}
+        said |= dict(zip(PROBABILITIES, probability.T))
         tables.append(pd.DataFrame(about | said))
     return pd.concat(tables)

@@ -45,15 +45,15 @@ class Query:
 
 @dataclass(frozen=True)
 class Moments:
-    """Means of both classes' coordinates (2, size), without stress and with, and their covariances (2, size, size)."""
+    """Means of classes' coordinates (n_classes, size), and their covariances (n_classes, size, size)."""
 
     means: np.ndarray
     covariances: np.ndarray
 
     @property
     def factors(self) -> np.ndarray:
-        """Symmetric matrices (2, size, size) that turn independent standard normal numbers into ones of these
-        covariances: a number means much the same in both classes."""
+        """Symmetric matrices (n_classes, size, size) that turn independent standard normal numbers into ones of these
+        covariances: a number means much the same in all classes."""
         variances, directions = np.linalg.eigh(self.covariances)
         return directions * np.sqrt(np.maximum(variances, 0))[:, None] @ directions.swapaxes(1, 2)
 
@@ -85,10 +85,10 @@ def _clipped(codec: DescriptorCodec, axes: np.ndarray, paired: np.ndarray, *, pr
     """A query with a clip norm of `clip_at` times the median length of vectors drawn from the prior, people's means
     included: windows of as many studies."""
     query = Query(axes, paired, product_weight, np.inf, 1.0)
-    rng, labels = np.random.default_rng(0), (np.arange(DRAWN) < DRAWN * codec.stress_share).astype(int)
+    rng, labels = np.random.default_rng(0), in_shares(np.arange(DRAWN) / DRAWN, codec.shares)
     coordinates = Moments(codec.means, codec.covariances)(rng.standard_normal((DRAWN, codec.size)), labels)
     common, contrast = np.sqrt(codec.prior_variances)[:, None, None] * rng.standard_normal((2, DRAWN, codec.size))
-    shifts = common + np.where(labels[:, None] == 1, contrast, -contrast)
+    shifts = common + np.where(labels[:, None] == 0, -contrast, contrast)
     vectors = _asked(coordinates + shifts @ _power(pooled_covariance(codec), 0.5), labels, codec, query)
     lengths = np.linalg.norm(vectors, axis=1)
     clip_norm = clip_at * float(np.median(lengths))
@@ -130,7 +130,7 @@ def release(
         rng: for tests; noise from a seed protects nobody.
     """
     if not promise.private:
-        means, covariances = moments_of(codec.encode(windows.values), windows.labels)
+        means, covariances = moments_of(codec.encode(windows.values), windows.labels, range(len(codec.shares)))
         return Moments(means, _with_paired(codec, query, _paired(covariances, query)))
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
@@ -149,6 +149,11 @@ def clipped_sum(windows: Windows, codec: Codec, query: Query, unit: str) -> tupl
     return clip(vectors, query.clip_norm).sum(axis=0), counts
 
 
+def in_shares(places: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
+    """Classes of places between 0 and 1, (n,), so that each has its share of them: class 1 first, class 0 last."""
+    return (1 + np.searchsorted(np.cumsum(shares[1:]), places, side="right")) % len(shares)
+
+
 def noised(total: np.ndarray, query: Query, promise: Promise, rng: np.random.Generator | None = None) -> np.ndarray:
     """The same sum with its noise, which is what is released; parameters as of `release`."""
     return total + promise.release_noise_multiplier * query.clip_norm * normal(len(total), rng)
@@ -162,8 +167,8 @@ def clip(vectors: np.ndarray, clip_norm: float) -> np.ndarray:
 
 
 def pooled_covariance(codec: Codec) -> np.ndarray:
-    """The prior's covariance (size, size) within the classes, pooled over both."""
-    return (1 - codec.stress_share) * codec.covariances[0] + codec.stress_share * codec.covariances[1]
+    """The prior's covariance (size, size) within the classes, pooled over them."""
+    return np.tensordot(codec.shares, codec.covariances, axes=1)
 
 
 def white_axes(codec: Codec) -> np.ndarray:
@@ -175,13 +180,14 @@ def _vectors(windows: Windows, codec: Codec, query: Query, unit: str) -> tuple[n
     """Each unit's vector, which is private, and for each entry the public number that the sum is to be divided by."""
     asked = _asked(codec.encode(windows.values), windows.labels, codec, query)
     if unit == "window":
-        counts = len(windows) * np.repeat([1 - codec.stress_share, codec.stress_share], asked.shape[1])
-        return np.hstack([asked * (windows.labels[:, None] == label) for label in (0, 1)]), counts
+        counts = len(windows) * np.repeat(codec.shares, asked.shape[1])
+        return np.hstack([asked * (windows.labels[:, None] == label) for label in range(len(codec.shares))]), counts
     rows = []
     for person in np.unique(windows.subjects):
         own = windows.subjects == person
         # Class by class, and not by a matrix: nothing times what is infinite in somebody else would not be nothing.
-        rows.append(np.concatenate([_mean(asked[own & (windows.labels == label)]) for label in (0, 1)]))
+        of_classes = [_mean(asked[own & (windows.labels == label)]) for label in range(len(codec.shares))]
+        rows.append(np.concatenate(of_classes))
     vectors = np.array(rows)
     return vectors, np.full(vectors.shape[1], len(vectors))
 
@@ -236,21 +242,24 @@ def _posterior(mean: np.ndarray, variances: np.ndarray, codec: Codec, query: Que
         mean: with noise of `variances`.
         variances: of each entry's noise.
     """
+    n_classes = len(codec.shares)
     (released, products), (noises, product_noises) = (
-        np.split(each.reshape(2, -1), [codec.size], axis=1) for each in (mean, variances)
+        np.split(each.reshape(n_classes, -1), [codec.size], axis=1) for each in (mean, variances)
     )
     back = np.linalg.inv(query.axes)
-    # y and V, of both classes at once: what one says of what both have in common, it says of the other.
+    # y and V, of all classes at once: what one says of what they have in common, it says of the others.
     seen = (released / query.clipping_bias @ back).ravel()
     noise = np.kron(np.diag(noises[:, 0]) / query.clipping_bias**2, back.T @ back)
     common, contrast = codec.prior_variances
-    between = np.array([[common + contrast, common - contrast], [common - contrast, common + contrast]])
+    # Differences from what is common add up to nothing over the classes, and have a variance of `contrast` each.
+    differing = (n_classes * np.eye(n_classes) - 1) / (n_classes - 1)
+    between = common + contrast * differing
     prior = np.kron(between, pooled_covariance(codec))
     gain = prior @ np.linalg.inv(prior + noise)
-    shifts = (gain @ seen).reshape(2, codec.size)
-    posterior = (prior - gain @ prior).reshape(2, codec.size, 2, codec.size)
+    shifts = (gain @ seen).reshape(n_classes, codec.size)
+    posterior = (prior - gain @ prior).reshape(n_classes, codec.size, n_classes, codec.size)
     # Windows are drawn from the whole posterior of the means, and not as if the likeliest were the true ones.
-    uncertainty = np.stack([posterior[label, :, label] for label in (0, 1)])
+    uncertainty = np.stack([posterior[label, :, label] for label in range(n_classes)])
     # Products were of differences from the prior means: E[d d'] = Cov + shift shift', of which the last part goes.
     squares = shifts[:, :, None] * shifts[:, None] + uncertainty
     paired = _paired_covariances(products, product_noises, query.clipping_bias * _paired(squares, query), codec, query)
@@ -260,7 +269,7 @@ def _posterior(mean: np.ndarray, variances: np.ndarray, codec: Codec, query: Que
 def _paired_covariances(
     released: np.ndarray, variances: np.ndarray, squares: np.ndarray, codec: Codec, query: Query
 ) -> np.ndarray:
-    """Covariance of the paired coordinates in each class (2, n_paired, n_paired), from the released products' means.
+    """Covariance of the paired coordinates (n_classes, n_paired, n_paired), from the released products' means.
 
     Unlike the means it does not get back what clipping takes: the prior counts for that part.
     """
@@ -271,14 +280,14 @@ def _paired_covariances(
     variances = variances / weights**2
     white = _prior_products(codec, query)
     for chosen in (first == second, first != second):
-        white[:, first[chosen], second[chosen]] += _shrunk_of_both(differences[:, chosen], variances[:, chosen])
+        white[:, first[chosen], second[chosen]] += _shrunk_of_all(differences[:, chosen], variances[:, chosen])
     white = np.triu(white) + np.triu(white, 1).swapaxes(1, 2)
     along, directions = np.linalg.eigh(white)
     return root @ (directions * np.maximum(along, LEAST_VARIANCE)[:, None] @ directions.swapaxes(1, 2)) @ root
 
 
 def _with_paired(codec: Codec, query: Query, paired: np.ndarray) -> np.ndarray:
-    """The prior's covariances, with other ones (2, n_paired, n_paired) of the paired coordinates.
+    """The prior's covariances, with other ones (n_classes, n_paired, n_paired) of the paired coordinates.
 
     The regression of the other coordinates on these, and its residual, stay the prior's: with B = C_ap C_pp^-1 the
     covariance C becomes C + B (C'_pp - C_pp) B'.
@@ -289,13 +298,20 @@ def _with_paired(codec: Codec, query: Query, paired: np.ndarray) -> np.ndarray:
     return codec.covariances + slopes @ (paired - known) @ slopes.swapaxes(1, 2)
 
 
-def _shrunk_of_both(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Posterior means of numbers (2, n) of both classes: of a weighted mean of the two and of their difference."""
-    weights = variances.sum(axis=0) - variances
-    weights = weights / weights.sum(axis=0)  # the noises of this mean and of the difference are independent
-    common = _shrunk(np.sum(weights * released, axis=0), np.prod(variances, axis=0) / variances.sum(axis=0))
-    difference = _shrunk(released[1] - released[0], variances.sum(axis=0))
-    return np.stack([common - weights[1] * difference, common + weights[0] * difference])
+def _shrunk_of_all(released: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Posterior means of numbers (n_classes, n): of a weighted mean over the classes, and of how each further class
+    differs from the weighted mean of those before. With these weights the noises of all of them are independent."""
+    mean, variance, differences = released[0], variances[0], []
+    for own, noise in zip(released[1:], variances[1:]):
+        weight = variance / (variance + noise)  # of the further class in the mean
+        differences.append((_shrunk(own - mean, variance + noise), weight))
+        mean, variance = mean + weight * (own - mean), weight * noise
+    # Back from the last class to the first: the mean of those before, and then the class by its difference from it.
+    mean, classes = _shrunk(mean, variance), []
+    for difference, weight in differences[::-1]:
+        mean = mean - weight * difference
+        classes.append(mean + difference)
+    return np.stack([mean, *classes[::-1]])
 
 
 def _shrunk(released: np.ndarray, variances: np.ndarray) -> np.ndarray:

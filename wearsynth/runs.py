@@ -167,9 +167,9 @@ class RunFolder:
         return DescriptorCodec.load(self.prior_file, self._windows_origin())
 
     def prepare_windows(
-        self, signals: str, scaling: str, window_seconds: int, hop_seconds: int, stress_share: float, prior: str
+        self, signals: str, scaling: str, window_seconds: int, hop_seconds: int, positive: float, prior: str
     ) -> None:
-        """Cuts the table into windows, unless that is finished: parameters as of `windows.make_windows`.
+        """Cuts the table into windows, unless that is finished: as `windows.make_windows`, and `make_prior`.
 
         There are 'training' windows, on the public scale, which generators learn; 'real' ones, scaled as told, which
         are what synthetic ones are compared with, and detectors trained on; 'test' ones, scaled alike, which do not
@@ -184,7 +184,8 @@ class RunFolder:
         table, cohort = load_table(self.table), find_cohort(prior, self.kind)
         signals = signals_of(table, signals)
         settings = (signals, scaling, window_seconds, hop_seconds)
-        key = fingerprint(self.table, *settings, stress_share, cohort.key, source_of("codecs"))
+        shares = self.study.shares(positive)
+        key = fingerprint(self.table, *settings, shares, cohort.key, source_of("codecs"))
         self.record("windows", {"key": key, "settings": settings})
         origin = self._windows_origin()
         paths = {name: self.windows_folder / f"{name}.npz" for name in ("training", "real", "test", "public")}
@@ -198,7 +199,7 @@ class RunFolder:
             }
             for name, cut in cuts.items():
                 make_windows(*cut).save(paths[name], origin)
-            make_prior(cohort, signals, window_seconds, stress_share).save(self.prior_file, origin)
+            make_prior(cohort, signals, window_seconds, self.study, positive).save(self.prior_file, origin)
 
     def record(self, section: str, numbers: dict[str, Any]) -> None:
         """Adds numbers to one section of `metrics.json`; the others stay as they are.

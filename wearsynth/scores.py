@@ -8,40 +8,57 @@ import pandas as pd
 from scipy import stats
 from sklearn import metrics
 
-from wearsynth.protocols import PROTOCOLS
-from wearsynth.windows import Windows
+from wearsynth.protocols import PROBABILITIES, PROTOCOLS
+from wearsynth.windows import Windows, indicators
 
-COUNTS = ("true_negatives", "false_positives", "false_negatives", "true_positives")
 SCORES = ("accuracy", "f1_stress", "f1_macro", "balanced_accuracy", "auroc", "brier")
-THRESHOLD = 0.5  # probability from which a window counts as stress
+THRESHOLD = 0.5  # probability from which a window counts as stress, where there are two classes
 
 
 def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Scores predictions, as a rule those of one person.
 
     Args:
-        labels: (n_windows,), 1 stress, 0 not.
-        probabilities: (n_windows,), predicted probability of stress.
+        labels: (n_windows,), 1 stress, 0 not, 2 a third class.
+        probabilities: (n_windows, n_classes - 1), predicted probabilities of all classes but 0.
 
     Returns:
-        SCORES, each between 0 and 1, and COUNTS of windows. Of `brier` alone, the mean squared error of the
-        probabilities, less is better.
+        SCORES, each between 0 and 1. `f1_stress` is that of class 1. Of three classes, `auroc` is the mean of each
+        against the others. Of `brier` alone, half of the squared error of all classes' probabilities, less is better:
+        of two classes, the mean squared error of one's.
 
     Raises:
-        ValueError: only one class is there, so that most scores mean nothing.
+        ValueError: a class is not there, so that most scores mean nothing.
     """
-    if len(np.unique(labels)) < 2:
-        raise ValueError("windows of one class only: a test takes some of each")
-    predicted = probabilities >= THRESHOLD
-    counts = metrics.confusion_matrix(labels, predicted).ravel()
-    return dict(zip(COUNTS, counts)) | {
+    of_all = _of_all_classes(probabilities)
+    classes = np.arange(of_all.shape[1])
+    if not np.isin(classes, labels).all():
+        raise ValueError("no window of one class: a test takes some of each")
+    predicted, true = predicted_classes(probabilities), labels[:, None] == classes
+    against_others = [1] if len(classes) == 2 else classes
+    return {
         "accuracy": metrics.accuracy_score(labels, predicted),
-        "f1_stress": metrics.f1_score(labels, predicted, zero_division=0),
+        "f1_stress": metrics.f1_score(true[:, 1], predicted == 1, zero_division=0),
         "f1_macro": metrics.f1_score(labels, predicted, average="macro", zero_division=0),
         "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
-        "auroc": auroc(labels, probabilities),
-        "brier": metrics.brier_score_loss(labels, probabilities),
+        "auroc": float(np.mean([auroc(true[:, label], of_all[:, label]) for label in against_others])),
+        "brier": float(np.mean(np.sum((of_all - true) ** 2, axis=1)) / 2),
     }
+
+
+def predicted_classes(probabilities: np.ndarray) -> np.ndarray:
+    """The likeliest class of each window, (n,); of two that are alike, class 1. Probabilities as of `scores`."""
+    order = np.r_[1, 0, 2 : 1 + probabilities.shape[1]]
+    return order[_of_all_classes(probabilities)[:, order].argmax(axis=1)]
+
+
+def _of_all_classes(probabilities: np.ndarray) -> np.ndarray:
+    return np.column_stack([1 - probabilities.sum(axis=1), probabilities])
+
+
+def probabilities_of(predictions: pd.DataFrame) -> np.ndarray:
+    """Probabilities (n_windows, n_classes - 1) in a table of predictions."""
+    return predictions[[name for name in PROBABILITIES if name in predictions]].to_numpy()
 
 
 def auroc(labels: np.ndarray, values: np.ndarray) -> float:
@@ -56,14 +73,14 @@ def score_table(predictions: pd.DataFrame) -> pd.DataFrame:
     """Scores every test in a table of predictions.
 
     Args:
-        predictions: one row a tested window: `detector`, `protocol`, `subject`, `seed`, `label`, `probability`.
+        predictions: one row a tested window, as `protocols.cross_validate` makes them.
 
     Returns:
-        One row a test: `detector`, `protocol`, `subject`, `seed`, COUNTS and SCORES.
+        One row a test: `detector`, `protocol`, `subject`, `seed` and SCORES.
     """
     keys = ["detector", "protocol", "subject", "seed"]
     rows = [
-        dict(zip(keys, key)) | scores(rows["label"].to_numpy(), rows["probability"].to_numpy())
+        dict(zip(keys, key)) | scores(rows["label"].to_numpy(), probabilities_of(rows))
         for key, rows in predictions.groupby(keys, sort=False)
     ]
     return pd.DataFrame(rows)
@@ -137,7 +154,7 @@ def difference(record: dict, other: dict) -> dict:
 
 
 def majority(real: Windows, test: Windows, held_out: list[str]) -> dict:
-    """Scores the majority-class baseline: always the same probability, the share of stress among the others.
+    """Scores the majority-class baseline: always the same probabilities, the classes' shares among the others.
 
     Args:
         real: everybody's windows for training.
@@ -149,16 +166,15 @@ def majority(real: Windows, test: Windows, held_out: list[str]) -> dict:
     """
     rows = []
     for person in held_out:
-        labels = test.of(person).labels
-        rows.append(
-            {"subject": person, "seed": 0} | scores(labels, np.full(len(labels), real.without(person).labels.mean()))
-        )
+        labels, others = test.of(person).labels, real.without(person).labels
+        shares = indicators(others, len(real.classes)).mean(axis=0, dtype=float)
+        rows.append({"subject": person, "seed": 0} | scores(labels, np.tile(shares, (len(labels), 1))))
     return summarize(pd.DataFrame(rows).assign(detector="majority", protocol="trtr"))
 
 
-def confusion(table: pd.DataFrame) -> np.ndarray:
-    """Counts windows over people and seeds, (2, 2): true label by predicted one, not stress first."""
-    return table[list(COUNTS)].sum().to_numpy().reshape(2, 2)
+def confusion(predictions: pd.DataFrame) -> np.ndarray:
+    """Counts windows over people and seeds, (n_classes, n_classes): true label by predicted one, class 0 first."""
+    return metrics.confusion_matrix(predictions["label"], predicted_classes(probabilities_of(predictions)))
 
 
 def bootstrap_interval(values: np.ndarray) -> list[float] | None:

@@ -41,7 +41,7 @@ class Session:
     """What one person's session is to be, minute by minute and second by second; a minute is a window's length.
 
     Args:
-        labels: (n_minutes,), 1 stress, 0 not; between two conditions that of the first.
+        labels: (n_minutes,), classes; between two conditions that of the first.
         between: (n_minutes,), whether a minute lies between two conditions.
         table: one row a second: `time`, `condition`, `label`; it may end within the last minute.
     """
@@ -135,7 +135,7 @@ class Sessions:
         """Draws a session's noise: minutes of a public person in a row.
 
         Args:
-            labels: (n_minutes,) of 0 and 1.
+            labels: (n_minutes,), classes.
             person: number of the person.
             rng: chooses where in their session to begin.
 
@@ -145,7 +145,7 @@ class Sessions:
         donors = self.codec.donors
         begins, chosen = np.flatnonzero(np.diff(labels, prepend=-1)), []
         for begin, end in zip(begins, [*begins[1:], len(labels)]):
-            of_label = donors.labels == labels[begin]
+            of_label = donors.labels == (labels[begin] if labels[begin] in donors.labels else 0)
             own = np.flatnonzero(of_label & (donors.people == person))
             own = own if len(own) else np.flatnonzero(of_label)
             while len(chosen) < end:
@@ -193,14 +193,14 @@ class Sessions:
     def _noise(self) -> np.ndarray:
         """The minutes as worn, as coordinates that are standard normal within the classes.
 
-        Both classes share one covariance, or what is a person's own would become another thing from one to the next.
+        All classes share one covariance, or what is a person's own would become another thing from one to the next.
         """
-        donors, share = self.codec.donors, self.codec.stress_share
-        coordinates = self.codec.encode(donors.scaled[: len(donors.starts)])
-        means, covariances = moments_of(coordinates, donors.labels)
-        pooled = (1 - share) * covariances[0] + share * covariances[1]
+        donors = self.codec.donors
+        coordinates, known = self.codec.encode(donors.scaled[: len(donors.starts)]), np.unique(donors.labels)
+        means, covariances = moments_of(coordinates, donors.labels, known)
+        pooled = np.average(covariances, axis=0, weights=np.take(self.codec.shares, known))
         whitening = np.linalg.pinv(Moments(means, pooled[None]).factors[0], rcond=1e-3, hermitian=True)
-        return (coordinates - means[donors.labels]) @ whitening
+        return (coordinates - means[np.searchsorted(known, donors.labels)]) @ whitening
 
     @cached_property
     def _next(self) -> np.ndarray:

@@ -6,11 +6,12 @@ data/studies/wesad.yaml is one:
     citation: ...                                          whom to cite with the data
     positive: [stress]                                     conditions of class 1
     negative: [baseline, amusement]                        conditions of class 0; all others have no label
+    third: [meditation]                                    conditions of class 2, where there are three classes
     codes: {1: baseline, 2: stress}                        conditions by the numbers of a pickle in WESAD's layout
     schedule: baseline 20, stress 10, amusement 6.5        the protocol's conditions, and minutes of each
 
-`codes` is for pickles alone, and `citation` may be left out, as may `on_bad_person`: 'refuse', which is what happens
-without it, or 'leave_out'.
+`codes` is for pickles alone, and `citation` may be left out, as may `third`, and `on_bad_person`: 'refuse', which is
+what happens without it, or 'leave_out'.
 """
 
 import difflib
@@ -44,6 +45,7 @@ class Study:
         name: what it is called.
         positive: conditions of class 1.
         negative: conditions of class 0. All other conditions have no label.
+        third: conditions of class 2; none where there are two classes.
         schedule: the protocol's labelled conditions and the minutes of each, as of `read_schedule`.
         codes: number in a pickle of WESAD's layout -> condition; all other numbers up to 7 are of none.
         citation: whom to cite with the data.
@@ -58,6 +60,7 @@ class Study:
     positive: tuple[str, ...]
     negative: tuple[str, ...]
     schedule: str
+    third: tuple[str, ...] = ()
     codes: dict[int, str] = field(default_factory=dict)
     citation: str = ""
     on_bad_person: str = "refuse"
@@ -66,14 +69,16 @@ class Study:
         for key, expected in (("name", str), ("schedule", str), ("citation", str), ("codes", dict)):
             if not isinstance(getattr(self, key), expected):
                 raise ValueError(f"{key}: {getattr(self, key)!r}: expected {TYPES[expected]}")
-        for key in ("positive", "negative"):
+        for key in ("positive", "negative", "third"):
             names = getattr(self, key)
-            if not isinstance(names, (list, tuple)) or not names or not all(map(_is_name, names)):
+            empty = not names and key != "third"
+            if not isinstance(names, (list, tuple)) or empty or not all(map(_is_name, names)):
                 raise ValueError(f"{key}: {names!r}: expected a list of one condition or more, such as [stress]")
             object.__setattr__(self, key, tuple(names))
-        twice = {*self.positive} & {*self.negative}
+        named = [name for names in self.classes for name in names]
+        twice = [name for name in named if named.count(name) > 1]
         if twice:
-            raise ValueError(f"{min(twice)!r} is positive and negative: expected each condition in one class")
+            raise ValueError(f"{twice[0]!r} stands there twice: expected each condition once, in one class")
         for code, condition in self.codes.items():
             if type(code) is not int or not 1 <= code <= 7 or not _is_name(condition):
                 raise ValueError(f"codes: {code!r}: {condition!r}: expected a number from 1 to 7, and a condition")
@@ -82,20 +87,34 @@ class Study:
         self.read_schedule(self.schedule)
 
     @property
+    def classes(self) -> tuple[tuple[str, ...], ...]:
+        """Each class's conditions, of class 0 first."""
+        return (self.negative, self.positive, self.third) if self.third else (self.negative, self.positive)
+
+    @property
     def labels(self) -> dict[str, int]:
         """Condition -> class."""
-        return dict.fromkeys(self.positive, 1) | dict.fromkeys(self.negative, 0)
+        return {name: label for label, names in enumerate(self.classes) for name in names}
 
     @property
     def public_facts(self) -> dict[str, Any]:
         """What is needed once recordings are read: all but `codes`."""
         return {name: value for name, value in asdict(self).items() if name != "codes"}
 
-    @property
-    def positive_share(self) -> float:
-        """Share of class 1 in the protocol's labelled time, in three digits."""
+    def shares(self, positive: float = 0.0) -> tuple[float, ...]:
+        """Each class's share of the protocol's labelled time, in three digits.
+
+        >>> read_study("wesad").shares()
+        (0.726, 0.274)
+
+        Args:
+            positive: of class 1, in the place of what the schedule has; 0 for that.
+        """
         parts = self.read_schedule(self.schedule)
-        return round(sum(part.seconds for part in parts if part.label) / sum(part.seconds for part in parts), 3)
+        seconds = [sum(part.seconds for part in parts if part.label == label) for label in range(len(self.classes))]
+        positive = positive or round(seconds[1] / sum(seconds), 3)
+        others = [round((1 - positive) * own / (sum(seconds) - seconds[1]), 3) for own in seconds[2:]]
+        return (1 - positive - sum(others), positive, *others)
 
     def label(self, conditions: pd.Series) -> pd.Series:
         """Each condition's class (Int64), missing for those that have none."""
@@ -127,8 +146,9 @@ class Study:
                     f"each once, and its minutes, from 1 to 1440, as in '{self.negative[0]} 20, {self.positive[0]} 10'"
                 )
             parts.append(Part(condition, seconds, self.labels[condition]))
-        if {part.label for part in parts} != {0, 1}:
-            raise ValueError(f"schedule={text!r}: expected {' or '.join(self.positive)}, and a condition without it")
+        for label, names in enumerate(self.classes):
+            if label not in [part.label for part in parts]:
+                raise ValueError(f"schedule={text!r}: expected {' or '.join(names)}, too: all classes")
         return tuple(parts)
 
 

@@ -60,8 +60,8 @@ def load_table(path: str | Path, signals: tuple[str, ...] = ()) -> pd.DataFrame:
         table = pd.read_csv(path, usecols=list(types), dtype=types, encoding="utf-8")[list(types)]
         if not len(table) or not np.isfinite(table[list(signals)].to_numpy()).all() or table["subject"].isna().any():
             raise ValueError("it is empty, or values are missing or infinite")
-        if table["condition"].isna().any() or not table["label"].dropna().isin((0, 1)).all():
-            raise ValueError("a condition is missing, or a label is neither 0 nor 1")
+        if table["condition"].isna().any() or not table["label"].dropna().isin((0, 1, 2)).all():
+            raise ValueError("a condition is missing, or a label is not 0, 1 or 2")
     except UNREADABLE as error:
         raise RecordingError(
             f"{path}: cannot be read as a 1 Hz table ({_reason(error)}); expected one as 01-Data writes it"
@@ -214,12 +214,12 @@ def _by_second(person, study):
 
 def _conditions(person, study):
     """Each second's condition: what stands there, or one of the label's class."""
-    classes = {1: study.positive[0], 0: study.negative[0]}
+    classes = {label: names[0] for label, names in enumerate(study.classes)}
     if "condition" not in person:
         label = person["label"]
         if not label.dropna().isin(classes).all():
             unknown = label[~label.isin(classes)].dropna().iloc[0]
-            raise RecordingError(f"label {unknown}: expected 0, 1 or nothing")
+            raise RecordingError(f"label {unknown}: expected {', '.join(map(str, classes))} or nothing")
         return label.map(classes).fillna(NO_CONDITION).to_numpy(object)
     conditions = person["condition"].fillna(NO_CONDITION).astype(str)
     if "label" in person:
@@ -253,7 +253,7 @@ def check_classes(table: pd.DataFrame, study: Study, found: np.ndarray) -> None:
         study: what conditions mean.
         found: the labels or conditions that the recording has, for the message.
     """
-    for label, conditions in ((1, study.positive), (0, study.negative)):
+    for label, conditions in enumerate(study.classes):
         if not runs(table["label"].eq(label).fillna(False).to_numpy(bool), SHORTEST_SECONDS).any():
             there = ", ".join(str(code) for code in found)
             raise RecordingError(

@@ -37,7 +37,7 @@ PUBLIC_RANGES = {
     ),  # g; on a log scale, from half a step of the sensor (1/64 g) over many samples to shaking
 }
 LOG_SIGNALS = ("BVP_amplitude", "ACC_movement")  # strengths: their ratios carry the meaning, and bursts span decades
-STRESS_SHARE = WESAD.positive_share  # public; what the people at hand really sat through is private
+SHARES = WESAD.shares()  # of the classes; public: what the people at hand really sat through is private
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Windows:
 
     Args:
         values: (n_windows, window_seconds, n_signals), float32 in [0, 1].
-        labels: (n_windows,), 1 stress, or whatever the study looks for, 0 not.
+        labels: (n_windows,), 1 stress, or whatever the study looks for, 0 not; 2 a third class.
         subjects: (n_windows,), such as 'S2'.
         signals: the n_signals names, in order.
-        classes: what 0 and 1 are called: their conditions.
+        classes: what they are called: their conditions.
     """
 
     values: np.ndarray
@@ -140,7 +140,13 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
 
 def class_names(table: pd.DataFrame) -> tuple[str, ...]:
     """What the classes of a 1 Hz table are called: 'baseline and amusement', 'stress'."""
-    return tuple(" and ".join(table.loc[table["label"] == label, "condition"].unique()) for label in (0, 1))
+    labels = range(max(2, 1 + table["label"].max()))
+    return tuple(" and ".join(table.loc[table["label"] == label, "condition"].unique()) for label in labels)
+
+
+def indicators(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Labels (n,) as numbers that a network takes, (n, n_classes - 1) float32: whether it is 1, whether it is 2."""
+    return (labels[:, None] == np.arange(1, n_classes)).astype(np.float32)
 
 
 def signal_names(signals: str) -> tuple[str, ...]:
