@@ -57,7 +57,7 @@ def test_three_classes(tmp_path):
         ({"negative": ["rest", 3]}, "negative: .*expected a list"),
         ({"negative": ["cold water"]}, "'cold water' stands there twice"),
         ({"schedule": "rest 10"}, "schedule='rest 10': expected cold water, too: all classes"),
-        ({"schedule": "rest 10, colds 2"}, "'colds 2': expected a condition, one of cold water, rest, film"),
+        ({"schedule": "rest 10, colds 2"}, "'colds 2': expected a condition, one of rest, film, cold water"),
         ({"schedule": 12}, "schedule: 12: expected text"),
         ({"on_bad_person": "ignore"}, "on_bad_person: 'ignore': expected refuse or leave_out"),
         ({"codes": {"1": "rest"}}, "codes: '1': 'rest': expected a number from 1 to 7"),
