@@ -120,7 +120,7 @@ def test_every_figure_says_its_kind_fits_a_notebook_and_has_its_panels(signals, 
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="kind='fake': expected 'simulated' or 'real'"):
+    with pytest.raises(ValueError, match="kind='fake': expected 'real', 'public', 'simulated'"):
         figures.attacks(RECORDS, "fake")
 
 

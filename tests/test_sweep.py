@@ -221,7 +221,7 @@ def test_killed_sweep_repeats_no_finished_job_and_loses_none(stubbed):
 
 def test_only_one_sweep_works_in_a_folder(grid, tmp_path, capsys):
     sweep.keep_others_out(tmp_path / "sweep")
-    assert sweep.main([str(grid), "--out", str(tmp_path / "sweep")]) == 2
+    assert sweep.main([str(grid), "--recordings", "simulated", "--out", str(tmp_path / "sweep")]) == 2
     assert "another sweep is at work" in capsys.readouterr().err
 
 
