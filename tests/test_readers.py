@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import run
 from wearsynth import empatica, wesad
@@ -19,6 +21,7 @@ from wearsynth.runs import RunFolder
 from wearsynth.simulation import simulate_recording, write_cohort
 from wearsynth.studies import WESAD, Study, read_study
 from wearsynth.tables import load_table, save_table
+from wearsynth.windows import make_windows
 
 SHARED = Path(__file__).parents[2] / "shared"
 START = 1_644_227_574  # s since 1970
@@ -327,6 +330,47 @@ def test_short_gaps_are_filled_and_long_ones_have_no_label(plain, tmp_path):
 def test_tables_that_are_refused(plain, tmp_path, change, message):
     with pytest.raises(RecordingError, match=message):
         read_back(change(plain), tmp_path / "table.csv")
+
+
+# The same recording, told in another way
+
+
+def windows_of(table):
+    return make_windows(table, "extended", "public", 60, 30)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    cut=st.integers(0, 60),
+    shift=st.integers(-(10**6), 10**9),
+    zone=st.sampled_from([None, "UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"]),
+    rate=st.sampled_from([1, 2, 5]),
+)
+def test_a_table_told_in_another_way_gives_the_same_windows(tables, tmp_path_factory, cut, shift, zone, rate):
+    """To the bit but for rounding: before the first label nothing is lost, and of several rows the mean counts."""
+    person = tables["S2"].iloc[cut:1500].drop(columns="label")
+    often = person.loc[person.index.repeat(rate)].reset_index(drop=True)
+    often["time"] += shift + np.tile(np.arange(rate) / rate, len(person))
+    if zone is not None:
+        stamps = pd.to_datetime(often["time"], unit="s", utc=True).dt.round("ms").dt.tz_convert(zone)
+        often["time"] = stamps.map(pd.Timestamp.isoformat)
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    often.to_csv(path, index=False)
+    found, expected = windows_of(read_table(path).table), windows_of(tables["S2"].iloc[:1500])
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+@settings(max_examples=6, deadline=None)
+@given(cut=st.integers(1, 50))
+def test_native_signals_cut_half_a_minute_before_the_first_label_give_nearly_the_same_windows(people, cut):
+    """Fourier's method takes a recording for a circle, so that where it begins reaches a little into it: by less than
+    a hundredth of the public ranges."""
+    whole, rates = people["S2"], {"acc": 32, "bvp": 64, "eda": 4, "temp": 4, "label": 700}
+    part = replace(whole, **{name: getattr(whole, name)[cut * rate :] for name, rate in rates.items()})
+    found, expected = windows_of(one_hertz(part)), windows_of(one_hertz(whole))
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert np.abs(found.values - expected.values).max() < 0.01
 
 
 # People whose recordings cannot be used
