@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
 
 from wearsynth import attacks
 from wearsynth.windows import Windows, concatenate
@@ -32,57 +35,120 @@ def test_closest_distances_agree_with_a_loop():
     np.testing.assert_allclose(attacks.closest_distances(windows, synthetic), loop)
 
 
-def test_membership_inference_finds_copies(cohort):
-    members, non_members = cohort.without("S2"), cohort.of("S2")
-    assert attacks.membership_inference(members, non_members, memory_of(members)) == 1
+def auroc_of(guesses):
+    return attacks.record([guesses])["score"]
 
 
-def test_membership_inference_finds_nothing_in_independent_windows(cohort):
+def test_copies_are_found_by_their_distance_and_by_their_density(cohort):
+    members, others = cohort.without("S2"), cohort.of("S2")
+    assert auroc_of(attacks.closest_window(members, others, memory_of(members))) == 1
+    # Of windows that stand there a hundredfold, as a generator that knows nothing else would repeat them.
+    few = members[np.arange(0, 400, 40)]
+    repeated = concatenate([few] * 100)
+    assert auroc_of(attacks.density_ratio(few, others, repeated, draws(300, 51, "public"))) > 0.95
+
+
+def test_nothing_is_found_in_independent_windows(cohort):
+    members, others, synthetic = cohort.without("S2"), cohort.of("S2"), draws(300, 50, "synthetic")
     # 400 members, 100 others: an AUROC without information has a standard error of .032; three of these.
-    score = attacks.membership_inference(cohort.without("S2"), cohort.of("S2"), draws(300, 50, "synthetic"))
-    assert score == pytest.approx(0.5, abs=0.1)
+    assert auroc_of(attacks.closest_window(members, others, synthetic)) == pytest.approx(0.5, abs=0.1)
+    public = draws(300, 51, "public")
+    assert auroc_of(attacks.density_ratio(members, others, synthetic, public)) == pytest.approx(0.5, abs=0.1)
 
 
-def test_reference_attack_finds_copies(cohort):
+def test_the_density_ratio_finds_whom_a_generator_resembles_and_not_who_is_typical():
+    """Members lie to one side, as the generator's windows do; typical ones, in the middle, are as public ones are."""
+    rng = np.random.default_rng(0)
+
+    def about(middle, spread, n):
+        return Windows(middle + spread * rng.normal(size=(n, 10, 2)), np.zeros(n, int), np.full(n, "S"), ("a", "b"))
+
+    members, others, synthetic, public = (
+        about(middle, spread, 200) for middle, spread in ((0.6, 0.1), (0.5, 0.1), (0.6, 0.1), (0.5, 0.1))
+    )
+    assert auroc_of(attacks.density_ratio(members, others, synthetic, public)) > 0.9
+    assert auroc_of(attacks.density_ratio(others, others, public, public)) == 0.5
+
+
+def test_reference_generator_finds_copies(cohort):
     person, others = cohort.of("S2"), cohort.without("S2")
     seen, unseen = memory_of(cohort), concatenate([memory_of(others), draws(100, 98, "synthetic")])
-    assert attacks.reference_attack(person, others, seen, unseen) == 1
-    assert attacks.reference_attack(person, others, seen, seen) == 0.5
+    assert auroc_of(attacks.reference_generator(person, others, seen, unseen)) == 1
+    assert auroc_of(attacks.reference_generator(person, others, seen, seen)) == 0.5
 
 
-def test_reference_attack_is_not_misled_by_a_generator_closer_to_everybody(cohort):
+def test_reference_generator_is_not_misled_by_one_closer_to_everybody(cohort):
     # The first set lies towards the middle of the cube and so closer to most windows: no sign of membership.
     drawn, wide = draws(300, 60, "synthetic"), draws(300, 61, "synthetic")
     close = Windows(0.5 + 0.6 * (drawn.values - 0.5), drawn.labels, drawn.subjects, drawn.signals)
     assert (attacks.closest_distances(cohort, close) < attacks.closest_distances(cohort, wide)).mean() > 0.8
-    score = attacks.reference_attack(cohort.of("S2"), cohort.without("S2"), close, wide)
+    score = auroc_of(attacks.reference_generator(cohort.of("S2"), cohort.without("S2"), close, wide))
     assert score == pytest.approx(0.5, abs=0.1)
 
 
-def test_reference_attack_compares_sets_of_one_size(cohort):
+def test_reference_generator_compares_sets_of_one_size(cohort):
     person, others = cohort.of("S2"), cohort.without("S2")
     small, large = draws(100, 60, "synthetic"), draws(1000, 61, "synthetic")
-    cut = attacks.reference_attack(person, others, small, large[np.arange(100)])
-    assert attacks.reference_attack(person, others, small, large) == cut
+    cut = attacks.reference_generator(person, others, small, large[np.arange(100)])
+    found = attacks.reference_generator(person, others, small, large)
+    assert all(np.array_equal(*pair) for pair in zip(found, cut))
+
+
+def test_shadow_generators_find_whom_one_of_them_never_saw(cohort):
+    people = ("S2", "S3", "S4", "S5", "S6")
+    remembering = {person: memory_of(cohort.without(person)) for person in people}
+    found = attacks.record(attacks.shadow_generators(cohort, remembering))
+    assert found["score"] == 1 and found["folds"] == 5
+    assert found["true_positive_rates"]["0.01"]["rate"] == 1
+    assert attacks.shadow_generators(cohort, {name: remembering[name] for name in people[:2]}) == []
+
+
+def test_shadow_generators_find_nobody_where_generators_know_nobody(cohort):
+    """Of 40 people, so that the score's standard error is .05 at most: three of these."""
+    many = concatenate([draws(20, seed, f"S{seed}") for seed in range(40)])
+    blind = {f"S{seed}": draws(60, 1000 + seed, "synthetic") for seed in range(40)}
+    found = attacks.record(attacks.shadow_generators(many, blind))
+    assert found["score"] == pytest.approx(0.5, abs=0.15)
+    assert found["true_positive_rates"]["0.01"]["rate"] < 0.1
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(0, 20), min_size=1, max_size=30),
+    st.lists(st.integers(0, 20), min_size=1, max_size=200),
+    st.sampled_from(attacks.FALSE_POSITIVES),
+)
+def test_a_true_positive_rate_is_the_best_at_so_many_false_positives(members, others, rate):
+    """Against every threshold there is."""
+    members, others = np.array(members), np.array(others)
+    allowed = [level for level in (-1, *others) if np.mean(others > level) <= rate + 1e-12]
+    best = max(np.mean(members > level) for level in allowed)
+    assert attacks.true_positive_rate(attacks.Guesses(members, others), rate) == best
+
+
+def test_a_true_positive_rate_of_all_folds_has_an_interval_and_implies_an_epsilon():
+    rng = np.random.default_rng(0)
+    folds = [attacks.Guesses(rng.normal(2, 1, 200), rng.normal(0, 1, 200)) for _ in range(10)]
+    found = attacks.record(folds)["true_positive_rates"]["0.01"]
+    expected = norm.sf(norm.isf(0.01) - 2)  # .37; with 2,000 windows its standard error is .03, threshold included
+    assert found["rate"] == pytest.approx(expected, abs=0.1)
+    low, high = found["ci95"]
+    assert low < found["rate"] < high and found["epsilon_implied"] == pytest.approx(np.log(low / 0.01))
+    blind = attacks.record([attacks.Guesses(rng.normal(size=200), rng.normal(size=200)) for _ in range(10)])
+    assert blind["true_positive_rates"]["0.01"]["epsilon_implied"] < 1
+    single = attacks.record(folds[:1])
+    assert single["ci95"] is None and single["true_positive_rates"]["0.01"]["ci95"] is None
 
 
 def test_records_of_a_generator_that_remembers(cohort):
     by_fold = {person: memory_of(cohort.without(person)) for person in ("S2", "S3", "S4")}
-    records = attacks.membership_attacks(cohort, memory_of(cohort), by_fold)
-    assert set(records) == {"closest_window", "reference_generator"}
-    assert records["closest_window"] == {"score": 1.0, "chance": 0.5, "ci95": [1.0, 1.0], "folds": 3}
-    assert records["reference_generator"]["score"] == 1
+    records = attacks.membership_attacks(cohort, memory_of(cohort), by_fold, draws(300, 51, "public"))
+    assert list(records) == ["closest_window", "density_ratio", "reference_generator", "shadow_generators"]
+    for name in ("closest_window", "reference_generator", "shadow_generators"):
+        assert records[name]["score"] == 1 and records[name]["folds"] == 3
+        assert records[name]["true_positive_rates"]["0.001"]["rate"] == 1
     assert json.loads(json.dumps(records)) == records
 
 
-def test_interval_holds_the_score_and_needs_two_folds():
-    scores = {"S2": 0.4, "S3": 0.6, "S4": 0.5, "S5": 0.7}
-    record = attacks.attack_over_folds(lambda person, synthetic: scores[person], dict.fromkeys(scores))
-    assert record["score"] == pytest.approx(0.55) and record["folds"] == 4
-    assert 0.4 <= record["ci95"][0] < 0.55 < record["ci95"][1] <= 0.7
-    single = attacks.attack_over_folds(lambda person, synthetic: 0.4, {"S2": None})
-    assert single == {"score": 0.4, "chance": 0.5, "ci95": None, "folds": 1}
-
-
 def test_nobody_held_out_gives_no_record(cohort):
-    assert attacks.membership_attacks(cohort, cohort, {}) == {}
+    assert attacks.membership_attacks(cohort, cohort, {}, cohort) == {}

@@ -23,6 +23,7 @@ from sklearn.metrics import roc_curve
 from sklearn.preprocessing import StandardScaler
 
 from wearsynth import fidelity
+from wearsynth.attacks import FALSE_POSITIVES
 from wearsynth.features import simple_features
 from wearsynth.privacy import Promise
 from wearsynth.protocols import PROBABILITIES, PROTOCOLS
@@ -244,19 +245,21 @@ def spectra(real: Windows, synthetic: Windows, kind: str) -> Figure:
 
 
 def attacks(records: dict[str, dict], kind: str) -> Figure:
-    """Each attack's score with its interval, as `attacks.py` makes the records, against what guessing scores."""
-    figure, axes = _figure("Attacks", kind, 1, 1, 1.2 + 0.45 * max(len(records), 1))
-    ax = axes[0, 0]
+    """Each attack's scores with their intervals, as `attacks.py` makes the records, against what guessing scores."""
+    rates = {f"true positive rate at {rate:.1%} false positives": rate for rate in FALSE_POSITIVES}
+    figure, axes = _figure("Attacks", kind, 1, 1 + len(rates), 1.4 + 0.45 * max(len(records), 1), sharey=True)
     for row, record in enumerate(records.values()):
-        ax.plot([record["chance"]] * 2, [row - 0.35, row + 0.35], color="black", linestyle=":")
-        if record["ci95"] is not None:
-            ax.plot(record["ci95"], [row, row], color=SYNTHETIC, linewidth=3, alpha=0.5)
-        ax.plot(record["score"], row, marker="o", color=SYNTHETIC)
-    ax.set(xlim=(0, 1), ylim=(max(len(records), 1) - 0.5, -0.5), xlabel="score (1: the attacker is always right)")
-    ax.set_yticks(range(len(records)), [name.replace("_", " ") for name in records])
+        _interval(axes[0, 0], row, record["score"], record["ci95"], record["chance"])
+        for ax, rate in zip(axes[0, 1:], FALSE_POSITIVES):
+            found = record["true_positive_rates"][str(rate)]
+            _interval(ax, row, found["rate"], found["ci95"], rate)
+    axes[0, 0].set(ylim=(max(len(records), 1) - 0.5, -0.5))
+    axes[0, 0].set_yticks(range(len(records)), [name.replace("_", " ") for name in records])
+    for ax, title in zip(axes[0], ["area under the ROC curve", *rates]):
+        ax.set(xlim=(-0.02, 1.02), xlabel=title)
     if not records:
-        ax.text(0.5, 0, "no attack: nobody was held out", ha="center", va="center")
-    dot = Line2D([], [], color=SYNTHETIC, marker="o", lw=3, alpha=0.7, label="mean and 95 % interval over folds")
+        axes[0, 0].text(0.5, 0, "no attack: nobody was held out", ha="center", va="center")
+    dot = Line2D([], [], color=SYNTHETIC, marker="o", lw=3, alpha=0.7, label="95 % interval over people")
     _legend(figure, [dot, Line2D([], [], color="black", linestyle=":", label="guessing")])
     return figure
 
@@ -452,6 +455,14 @@ def _dots(ax: Axes, values: pd.Series, offset: float, protocol: str) -> None:
     ax.plot(values, np.arange(len(values)) + offset, **dots, label=protocol)
     line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 1.5}
     ax.axvline(values.mean(), **line, label=f"{protocol}, mean")
+
+
+def _interval(ax: Axes, row: int, value: float, interval: list[float] | None, chance: float) -> None:
+    """A dot in a row with its interval, and what guessing gives."""
+    ax.plot([chance] * 2, [row - 0.35, row + 0.35], color="black", linestyle=":")
+    if interval is not None:
+        ax.plot(interval, [row, row], color=SYNTHETIC, linewidth=3, alpha=0.5)
+    ax.plot(value, row, marker="o", color=SYNTHETIC)
 
 
 def _roc_curves(rows: pd.DataFrame) -> np.ndarray:
