@@ -149,7 +149,8 @@ def test_run_folder_holds_all_that_is_promised(chain):
     assert folder.table == folder.path / "data" / "wesad" / "wesad_preprocessed_1hz.csv" and folder.table.exists()
     assert (folder.path / "data" / "syn" / "cgan" / "synthetic_1hz.csv").exists()
     assert len(list(folder.figures.glob("*.png"))) >= 10
-    assert "simulated" in (folder.path / "report.html").read_text(encoding="utf-8")
+    report = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert "simulated" in report and "What does an attacker gain?" in report and "not to be passed on" not in report
 
 
 def test_without_recordings_public_people_are_protected_from_others(tmp_path):

@@ -12,6 +12,7 @@ import nbformat
 import pandas as pd
 from nbconvert import HTMLExporter
 
+from wearsynth.answers import SIGNS, answers
 from wearsynth.files import replacing
 from wearsynth.privacy import Promise
 from wearsynth.provenance import KINDS
@@ -22,6 +23,10 @@ TAGS = {  # of HTML, that a page may hold
     *("a", "b", "blockquote", "br", "code", "details", "div", "em", "h1", "h2", "h3", "h4", "hr", "i", "img", "li"),
     *("ol", "p", "pre", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul"),
 }
+BANNER = (
+    '<div class="alert alert-danger"><strong>Contains real recordings, names and scores: not to be passed on.</strong>'
+    "</div>\n\n"
+)
 SUMMARY_FIGURES = ("example_windows", "scores_by_subject")
 
 
@@ -122,12 +127,19 @@ def _harmless(tag: str, name: str, value: str) -> bool:
 def _summary(folder: RunFolder) -> str:
     metrics = folder.metrics
     recordings = metrics["run"]["recordings"]
+    first = pd.DataFrame([each._replace(sign=SIGNS[each.sign]) for each in answers(metrics)])
     links = " · ".join(f"[{name}](#{name})" for name in folder.NOTEBOOKS)
     figures = "\n\n".join(embedded(folder.figures / f"{name}.png") for name in SUMMARY_FIGURES)
     fidelity = pd.Series({name: value for name, value in metrics["fidelity"].items() if isinstance(value, float)})
-    return f"""# Synthetic smartwatch windows from {KINDS[folder.kind]}
+    return f"""{BANNER if folder.kind == "real" else ""}# Synthetic smartwatch recordings from {KINDS[folder.kind]}
 
 {len(recordings["subjects"])} people, {recordings["seconds"] / 3600:.1f} hours. The notebooks of this run: {links}
+
+## In short
+
+{first.rename(columns={"sign": "", "figure": "by this figure"}).to_html(index=False)}
+
+By fixed rules, the same for every run: docs/method.md has them.
 
 ## What was promised
 

@@ -1,0 +1,117 @@
+"""The report's first screen: five questions of whoever decides on the data, answered by rules that stand here alone.
+
+Each answer is good, fair or bad by fixed limits on one figure of metrics.json; docs/method.md has them in words.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+SIGNS = {"good": "✔ good", "fair": "○ fair", "bad": "✘ bad", "open": "? open"}
+LOSS = 0.05  # of AUROC, from training on synthetic windows instead of real ones
+NEAR, FAR = 0.05, 0.8  # worst two-sample test: so much above halves of the people; and at most
+FOUND, ACCUSED = 0.6, 0.01  # AUROC of an attack that does harm; rate of false positives
+FEW, MANY = 0.05, 0.5  # true positive rate at that rate that the promise allows
+
+
+class Answer(NamedTuple):
+    """To one question.
+
+    Args:
+        question: in plain words.
+        sign: a key of SIGNS.
+        figure: the number by which it goes, with what to hold it against.
+        reason: in words.
+    """
+
+    question: str
+    sign: str
+    figure: str
+    reason: str
+
+
+def answers(metrics: dict[str, Any]) -> list[Answer]:
+    """Answers the five questions; `metrics` is a finished run's metrics.json."""
+    promise = _promise(metrics["privacy"])
+    kind = metrics["run"]["recordings"]["kind"]
+    return [
+        _useful(metrics["detection"]),
+        _lifelike(metrics["fidelity"]["c2st_worst"], metrics["yardstick"]["c2st_worst"]),
+        _attacker(metrics["attacks"]),
+        promise,
+        _share(kind, metrics["privacy"], promise.sign),
+    ]
+
+
+def most_found(epsilon: float, delta: float, false_positive_rate: float = ACCUSED) -> float:
+    """The highest true positive rate of any attack, whatever it knows (Kairouz, Oh and Viswanath 2015, arXiv
+    1311.0776)."""
+    at_most = math.exp(min(epsilon, 700.0)) * false_positive_rate + delta
+    return min(1.0, at_most, 1 - math.exp(-epsilon) * (1 - delta - false_positive_rate))
+
+
+def _useful(detection: dict[str, Any]) -> Answer:
+    question, main = "Is it useful?", detection["protocols"]
+    score, interval = main["tstr"]["mean"]["auroc"], main["tstr"]["ci95"]["auroc"]
+    figure = f"AUROC {score:.2f}"
+    difference = detection["differences"].get("tstr - trtr")
+    if difference is None or interval is None or difference["ci95"]["auroc"] is None:
+        return Answer(question, "open", figure, "nobody, or one person, was tested by a detector from real people, too")
+    low, high = difference["ci95"]["auroc"]
+    figure += f", from real people {main['trtr']['mean']['auroc']:.2f} (difference {low:+.2f} to {high:+.2f})"
+    if interval[0] <= 0.5:
+        return Answer(question, "bad", figure, "a detector trained on synthetic people does no better than guessing")
+    if high < -LOSS:
+        return Answer(question, "bad", figure, f"detectors lose more than {LOSS:g} by learning from synthetic people")
+    if low >= -LOSS:
+        return Answer(question, "good", figure, f"detectors lose {LOSS:g} at most by learning from synthetic people")
+    return Answer(question, "fair", figure, "detectors work; what they lose is not known well enough")
+
+
+def _lifelike(worst: float, half: float) -> Answer:
+    question = "Is it lifelike?"
+    figure = f"worst two-sample test {worst:.2f}, half of the people {half:.2f} (0.5: not to be separated)"
+    if worst <= max(half, 0.5) + NEAR:
+        return Answer(question, "good", figure, "no test separates its windows much better than people's from others'")
+    if worst <= FAR:
+        return Answer(question, "fair", figure, "a classifier separates many of its windows from real ones")
+    return Answer(question, "bad", figure, "a classifier separates most of its windows from real ones")
+
+
+def _attacker(attacks: dict[str, Any]) -> Answer:
+    question = "What does an attacker gain?"
+    known = {name: each for name, each in attacks.items() if each["ci95"]}
+    if not known:
+        return Answer(question, "open", "no attack", "attacks take people who were held out, two at least")
+    name = max(known, key=lambda each: known[each]["ci95"][0])
+    (low, high), score = known[name]["ci95"], known[name]["score"]
+    figure = f"best of {len(known)} attacks: AUROC {score:.2f} ({low:.2f} to {high:.2f}; 0.5: guessing)"
+    reason = f"{name.replace('_', ' ')} "
+    if low > FOUND:
+        return Answer(question, "bad", figure, reason + "finds people who took part")
+    if low > 0.5:
+        return Answer(question, "fair", figure, reason + "does better than guessing, by little")
+    return Answer(question, "good", figure, "none of them does better than guessing; a better one may come")
+
+
+def _promise(privacy: dict[str, Any]) -> Answer:
+    question = "What is promised to a person?"
+    if not privacy["private"]:
+        return Answer(question, "bad", "no guarantee", "the data may give away the people it was learned from")
+    epsilon, delta = float(privacy["spent"]["subject"]), privacy["delta"]
+    found = most_found(epsilon, delta)
+    figure = f"epsilon {epsilon:.3g}, delta {delta:g}: at {ACCUSED:.0%} false alarms at most {found:.0%} are found"
+    if found <= FEW:
+        return Answer(question, "good", figure, "nobody can say with any certainty whether somebody took part")
+    if found <= MANY:
+        return Answer(question, "fair", figure, "the strongest attacker may find some of those who took part")
+    return Answer(question, "bad", figure, "no protection of a person is proven; only attacks that were tried say more")
+
+
+def _share(kind: str, privacy: dict[str, Any], sign: str) -> Answer:
+    question = "What may be shared?"
+    if kind != "real":
+        return Answer(question, "good", "all of it", "nobody's recordings are in it that are not public already")
+    if not privacy["private"]:
+        return Answer(question, "bad", "nothing", "without a guarantee, synthetic data is as private as the recordings")
+    reason = "it alone is under the promise; this page holds real people's data, names or scores"
+    return Answer(question, sign, "the folder to hand over", reason)
