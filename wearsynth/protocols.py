@@ -145,7 +145,7 @@ class Folds:
                 )
 
     @classmethod
-    def among(cls, windows: Windows, most: int = 15) -> "Folds":
+    def among(cls, windows: Windows, most: int) -> "Folds":
         """Of one set of people, each held out from the others; of the first ones, as it takes a training each."""
         people = list(dict.fromkeys(windows.subjects))[:most]
         chosen = windows[np.isin(windows.subjects, people)]
