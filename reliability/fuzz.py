@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wearsynth.empatica import CONDITIONS
+from wearsynth.exports import CONDITIONS
 from wearsynth.files import write_json
 from wearsynth.ledger import Ledger, LedgerError, read
 from wearsynth.parameters import BadInput

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import run
-from wearsynth import empatica, wesad
+from wearsynth import exports, wesad
 from wearsynth.public import find_cohort
 from wearsynth.readers import find_people, find_recordings, read_table
 from wearsynth.recordings import SIGNALS, RecordingError
@@ -61,7 +61,7 @@ def state(folder, recordings, start=0, how=str):
             for begin, end in zip(edges, edges[1:])
             if code[begin]
         ]
-    pd.DataFrame(rows, columns=empatica.COLUMNS).to_csv(folder / empatica.CONDITIONS, index=False)
+    pd.DataFrame(rows, columns=exports.COLUMNS).to_csv(folder / exports.CONDITIONS, index=False)
 
 
 def assert_same(table, expected):
@@ -117,9 +117,9 @@ def test_times_may_be_tags(exported, people):
     begin = int(np.argmax(label == 2))
     end = begin + int(np.argmin(label[begin:] == 2))
     (exported / "S2" / "tags.csv").write_text(f"{START + begin}.00\n{START + end}.00\n")
-    rest = (exported / empatica.CONDITIONS).read_text().splitlines()
+    rest = (exported / exports.CONDITIONS).read_text().splitlines()
     kept = [row for row in rest if not (row.startswith("S2") and row.endswith("stress"))]
-    (exported / empatica.CONDITIONS).write_text("\n".join([*kept, "S2,tag 1,tag 2,stress"]))
+    (exported / exports.CONDITIONS).write_text("\n".join([*kept, "S2,tag 1,tag 2,stress"]))
     assert read_table(exported).quality.loc["S2", "stress, min"] == round((end - begin) / 60, 1)
 
 
@@ -135,7 +135,7 @@ def test_several_sessions_stand_on_one_clock_and_no_time_is_made_up(people, tmp_
     later = START + n_seconds // 2 + 3600
     export(people["S2"], tmp_path / "S2" / "noon", start=later, seconds=slice(n_seconds // 2, n_seconds))
     rows = ["person,start,end,condition", "S2,60,300,baseline", f"S2,{later + 60},{later + 400},stress"]
-    (tmp_path / empatica.CONDITIONS).write_text("\n".join(rows))
+    (tmp_path / exports.CONDITIONS).write_text("\n".join(rows))
     table = read_table(tmp_path).table
     assert len(table) == n_seconds and table["time"].diff().max() == 3601
     assert table.query("label == 1")["time"].agg(["min", "max"]).tolist() == [later - START + 60, later - START + 399]
@@ -145,7 +145,7 @@ def test_several_sessions_stand_on_one_clock_and_no_time_is_made_up(people, tmp_
 def test_real_exports_give_the_embedded_table(tmp_path):
     shutil.copy(SHARED / "stress_predict" / "e4_sessions" / "S02.zip", tmp_path)
     rows = ["person,start,end,condition", "S02,10,622,baseline", "S02,tag 1,tag 2,stress"]
-    (tmp_path / empatica.CONDITIONS).write_text("\n".join(rows))
+    (tmp_path / exports.CONDITIONS).write_text("\n".join(rows))
     table = read_table(tmp_path, read_study("stress_predict")).table
     embedded = find_cohort("public").table().query("subject == 'S2'")
     steps = {"BVP": 0.01, "EDA": 1e-4, "TEMP": 1e-3, "HR": 0.01, "BVP_amplitude": 1e-3, "ACC_movement": 1e-5}
@@ -158,23 +158,23 @@ def in_file(path, old, new):
 
 
 SPOILED = {
-    "no table of conditions": (lambda at: (at / empatica.CONDITIONS).unlink(), "conditions.csv: no such file"),
-    "other columns": (lambda at: in_file(at / empatica.CONDITIONS, "person", "who"), "expected person,start,end"),
+    "no table of conditions": (lambda at: (at / exports.CONDITIONS).unlink(), "conditions.csv: no such file"),
+    "other columns": (lambda at: in_file(at / exports.CONDITIONS, "person", "who"), "expected person,start,end"),
     "no offset": (
-        lambda at: in_file(at / empatica.CONDITIONS, "\nS2,", "\nS2,2026-10-25T14:30:00,9999,baseline\nS2,"),
+        lambda at: in_file(at / exports.CONDITIONS, "\nS2,", "\nS2,2026-10-25T14:30:00,9999,baseline\nS2,"),
         "'2026-10-25T14:30:00': expected .*offset from UTC",
     ),
     "no such tag": (
-        lambda at: in_file(at / empatica.CONDITIONS, "\nS2,", "\nS2,tag 1,tag 2,stress\nS2,"),
+        lambda at: in_file(at / exports.CONDITIONS, "\nS2,", "\nS2,tag 1,tag 2,stress\nS2,"),
         "'tag 1': expected a number from 1 to 0",
     ),
     "backwards": (
-        lambda at: in_file(at / empatica.CONDITIONS, "\nS2,", "\nS2,50,40,stress\nS2,"),
+        lambda at: in_file(at / exports.CONDITIONS, "\nS2,", "\nS2,50,40,stress\nS2,"),
         "S2, stress: from 50 to 40: expected an end after the start",
     ),
     "another rate": (lambda at: in_file(at / "S2" / "EDA.csv", "\n4.0", "\n8.0"), "EDA.csv: has a rate of 8 Hz"),
     "words": (lambda at: in_file(at / "S2" / "EDA.csv", "\n", "\nabc\n"), "EDA.csv: cannot be read"),
-    "a file less": (lambda at: (at / "S2" / "TEMP.csv").unlink(), "TEMP.csv: no such file; expected the wrist"),
+    "a file less": (lambda at: (at / "S2" / "TEMP.csv").unlink(), "TEMP.csv: no such file; expected an Empatica E4's"),
     "empty": (lambda at: (at / "S2" / "TEMP.csv").write_text(""), "TEMP.csv: cannot be read"),
     "no zip": (lambda at: (at / "S4.zip").write_text("<html>"), "S4.zip: cannot be read as a zip"),
     "twice": (lambda at: shutil.make_archive(at / "S2", "zip", at / "S2"), "S2 is there once more"),
@@ -191,7 +191,7 @@ def test_exports_that_are_refused(exported, spoil, message):
 
 
 def test_a_zip_that_announces_what_nobody_has_the_memory_for_is_refused(exported, monkeypatch):
-    monkeypatch.setattr(empatica, "MOST_BYTES", 1000)
+    monkeypatch.setattr(exports, "MOST_BYTES", 1000)
     with pytest.raises(RecordingError, match="csv: has [0-9]+ bytes: expected at most 1000"):
         read_table(exported)
 
@@ -241,7 +241,7 @@ def test_a_pickle_in_a_zip_is_read_within_what_it_announces(tmp_path):
 def test_two_layouts_at_once_are_refused(people, tmp_path):
     write_cohort(tmp_path, 1)
     export(people["S3"], tmp_path / "S3")
-    with pytest.raises(RecordingError, match="WESAD's layout.* and the wristband's exports.* at once"):
+    with pytest.raises(RecordingError, match="WESAD's layout.* and an Empatica E4's exports.* at once"):
         read_table(tmp_path)
 
 

@@ -453,7 +453,7 @@ def test_recordings_are_found_in_order_of_number(tmp_path):
 
 
 def test_folder_without_recordings_is_refused(tmp_path):
-    layouts = "expected WESAD's layout.*S2/S2.pkl.* or the wristband's exports"
+    layouts = "expected WESAD's layout.*S2/S2.pkl.* or an Empatica E4's exports"
     with pytest.raises(RecordingError, match=f"no recording in it; {layouts}"):
         find_recordings(tmp_path)
     with pytest.raises(RecordingError, match=f"no such folder, and no table .*; {layouts}"):

@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from wearsynth import empatica, tables, wesad
+from wearsynth.exports import CONDITIONS
 from wearsynth.files import fingerprint
 from wearsynth.recordings import Recording, RecordingError
 from wearsynth.resampling import one_hertz
@@ -50,7 +51,7 @@ def find_recordings(folder: str | Path) -> list[Path]:
         return [folder]
     _, people = _found(folder)
     files = dict.fromkeys(file for sessions in people.values() for path in sessions for file in _files(path))
-    return [*files, *(path for path in [folder / empatica.CONDITIONS] if path.is_file())]
+    return [*files, *(path for path in [folder / CONDITIONS] if path.is_file())]
 
 
 def find_people(folder: str | Path) -> list[str]:
