@@ -134,7 +134,12 @@ def test_several_sessions_stand_on_one_clock_and_no_time_is_made_up(people, tmp_
     export(people["S2"], tmp_path / "S2" / "morning", seconds=slice(0, n_seconds // 2))
     later = START + n_seconds // 2 + 3600
     export(people["S2"], tmp_path / "S2" / "noon", start=later, seconds=slice(n_seconds // 2, n_seconds))
-    rows = ["person,start,end,condition", "S2,60,300,baseline", f"S2,{later + 60},{later + 400},stress"]
+    rows = [
+        "person,start,end,condition",
+        "S2,60,300,baseline",
+        "S2,300,360,reading",
+        f"S2,{later + 60},{later + 400},stress",
+    ]
     (tmp_path / exports.CONDITIONS).write_text("\n".join(rows))
     table = read_table(tmp_path).table
     assert len(table) == n_seconds and table["time"].diff().max() == 3601

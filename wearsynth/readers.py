@@ -132,7 +132,7 @@ def _read_person(recordings, path, study):
     """One person's 1 Hz table, and what is known of its quality."""
     try:
         person = pd.concat([one_hertz(recording, study) for recording in recordings], ignore_index=True)
-        tables.check_classes(person, study, np.unique([np.unique(one.label) for one in recordings]))
+        tables.check_classes(person, study, np.unique(np.concatenate([one.label for one in recordings])))
     except RecordingError as error:
         raise RecordingError(f"{path}: {error}") from None
     return person, tables.minutes(person) | _repaired(recordings) | {"digest": _digest(recordings)}
