@@ -158,7 +158,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--recordings",
         default="",
         metavar="PATH",
-        help="WESAD or its zip, E4 exports, or a table; or 'simulated'; default: the public demonstration cohort",
+        help="WESAD or its zip, exports of an E4 or EmbracePlus, or a table; or 'simulated'; default: the public "
+        "demonstration cohort",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run folder; default: runs/<name that tells the parameters>"

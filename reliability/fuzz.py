@@ -3,7 +3,7 @@
 python -m reliability.fuzz [N] [SEED]        10,000 inputs, seed 0
 
 Recordings are truncated, bit-flipped, spliced, of wrong types, shapes, rates and values, or random streams of pickle
-opcodes; a wristband's exports, tables, windows, generators, tested detectors, metrics, marks, the ledger and grids are
+opcodes; wristbands' exports, tables, windows, generators, tested detectors, metrics, marks, the ledger and grids are
 truncated, bit-flipped, spliced or replaced. None may take 5 s, nor the process more memory than MEMORY. The first one
 that does, that ends in another error than the reader's own, or whose numbers are not finite, ends the command; its
 number reproduces it.
@@ -23,8 +23,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fastavro
 import numpy as np
 
+from wearsynth import embraceplus
 from wearsynth.exports import CONDITIONS
 from wearsynth.files import write_json
 from wearsynth.ledger import Ledger, LedgerError, read
@@ -218,6 +220,8 @@ def readers(folder: Path) -> list[Reader]:
     """All readers, that of recordings first."""
     recording, _ = simulate_recording("S2", seed=0)
     short = _shortened(recording)
+    for exports in ("exports", "others"):
+        _state(folder / exports)
     table, windows = folder / "whole.csv", folder / "whole.npz"
     save_table(one_hertz(short), table)
     values = np.random.default_rng(0).random((20, 12, 3)).astype(np.float32)
@@ -235,7 +239,8 @@ def readers(folder: Path) -> list[Reader]:
     cached = Path("cache") / "piece.npz"
     return [
         Reader("S2.pkl", _pickled(short), _recording, (RecordingError,)),
-        Reader("exports/P1.zip", _exported(short, folder / "exports"), _people, (RecordingError,)),
+        Reader("exports/P1.zip", _exported(short), _people, (RecordingError,)),
+        Reader("others/P1/1.avro", _avro(short), _people, (RecordingError,)),
         Reader("others.csv", table.read_bytes(), _people, (RecordingError,)),
         Reader("table.csv", table.read_bytes(), _table, (RecordingError,)),
         Reader("windows.npz", windows.read_bytes(), _windows, (StaleFileError,)),
@@ -261,11 +266,15 @@ def _pickled(recording):
     return pickle.dumps({"signal": {"wrist": wrist}, "label": recording.label, "subject": "S2"}, protocol=2)
 
 
-def _exported(recording, folder):
-    """The zip that the wristband's maker gives, and beside it who was in which condition when."""
+def _state(folder):
+    """Writes who was in which condition when."""
     folder.mkdir()
     half = SECONDS // 2
     (folder / CONDITIONS).write_text(f"person,start,end,condition\nP1,0,{half},baseline\nP1,{half},{SECONDS},stress\n")
+
+
+def _exported(recording):
+    """The zip that an E4's maker gives."""
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as file:
         for name, (rate, columns) in WRIST.items():
@@ -275,9 +284,34 @@ def _exported(recording, folder):
     return written.getvalue()
 
 
+def _avro(recording):
+    """The file that an EmbracePlus's maker gives."""
+    raw = {"tags": {"tagsTimeMicros": [10**15]}}
+    for kind, (name, columns, _) in embraceplus.FILES.items():
+        values, rate = getattr(recording, kind.lower()), WRIST[kind][0]
+        axes = {"values": values.tolist()}
+        if kind == "ACC":
+            axes = {axis: (values[:, i] * 2048).astype(int).tolist() for i, axis in enumerate(columns)}
+        raw[name] = {"timestampStart": 10**15, "samplingFrequency": float(rate)} | axes
+    raw["accelerometer"]["imuParams"] = {"conversionFactor": 1 / 2048}
+    content, written = {"enrollment": {"participantID": "1"}, "rawData": raw}, io.BytesIO()
+    fastavro.writer(written, _schema(content, "Session"), [content])
+    return written.getvalue()
+
+
+def _schema(content, name):
+    """That of nested names, lists and numbers."""
+    if isinstance(content, dict):
+        fields = [{"name": key, "type": _schema(value, f"{name}_{key}")} for key, value in content.items()]
+        return {"type": "record", "name": name, "fields": fields}
+    if isinstance(content, list):
+        return {"type": "array", "items": _schema(content[0], name)}
+    return {int: "long", float: "double", str: "string"}[type(content)]
+
+
 def _people(path):
     """Recordings as a run is given them: a table, or the folder of a wristband's exports."""
-    folder = path if path.suffix == ".csv" else path.parent
+    folder = {".csv": path, ".zip": path.parent, ".avro": path.parents[1]}[path.suffix]
     return [read_table(folder, progress=False).table[list(SIGNALS)].to_numpy()]
 
 

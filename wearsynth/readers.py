@@ -1,4 +1,4 @@
-"""Finds out how recordings are laid out, and reads them: WESAD's pickles, the wristband's own exports, or a table."""
+"""Finds out how recordings are laid out, and reads them: WESAD's pickles, wristbands' own exports, or a table."""
 
 import zipfile
 from collections import Counter
@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from wearsynth import empatica, tables, wesad
+from wearsynth import embraceplus, empatica, tables, wesad
 from wearsynth.exports import CONDITIONS
 from wearsynth.files import fingerprint
 from wearsynth.recordings import Recording, RecordingError
 from wearsynth.resampling import one_hertz
 from wearsynth.studies import WESAD, Study
 
-READERS = (wesad, empatica)
+READERS = (wesad, empatica, embraceplus)
 EXPECTED = f"expected {' or '.join(reader.LAYOUT for reader in READERS)}"
 
 
@@ -40,8 +40,8 @@ def find_recordings(folder: str | Path) -> list[Path]:
     """Finds the files that a path leads to.
 
     Args:
-        folder: recordings in WESAD's layout (S2/S2.pkl ...), or a zip of it; sessions as the wristband exports them
-            (`empatica.py`); or a table (`tables.read_plain`).
+        folder: recordings in WESAD's layout (S2/S2.pkl ...), or a zip of it; sessions as wristbands export them
+            (`empatica.py`, `embraceplus.py`); or a table (`tables.read_plain`).
 
     Raises:
         RecordingError: there is no such folder, no recording in it, or two layouts at once.
