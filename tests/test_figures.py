@@ -1,6 +1,7 @@
 """Figures: what they say about the recordings, how many panels, and whether what is drawn is what was given."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -119,6 +120,14 @@ def test_every_figure_says_its_kind_fits_a_notebook_and_has_its_panels(signals, 
         assert tight.x0 > -0.05 and tight.y0 > -0.05, name
         assert tight.x1 < figure.get_figwidth() + 0.05 and tight.y1 < figure.get_figheight() + 0.05, name
         assert figure.get_figwidth() == figures.WIDTH, name
+
+
+def test_of_a_class_that_the_prior_lacks_there_is_no_example():
+    real = windows_of("published", ["S2"] * 6, 0)
+    three = replace(real, labels=np.arange(6) % 3, classes=("rest", "pain", "film"))
+    figure = figures.example_windows(three, real, three, "real")
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert [title for title in titles if "film" in title] == ["real\nfilm", "synthetic\nfilm"] and len(titles) == 8
 
 
 def test_unknown_kind_is_refused():

@@ -163,10 +163,13 @@ def spent(promise: Promise, kind: str) -> Figure:
 
 
 def example_windows(real: Windows, prior: Windows, synthetic: Windows, kind: str, seed: int = 0) -> Figure:
-    """One window of each source and class, all signals of it below one another: what moves together stands together."""
+    """One window of each source and class, all signals of it below one another: what moves together stands together.
+
+    Of a class that the prior's people lack, the prior has none.
+    """
     signals, classes, rng = real.signals, _in_lines(real.classes), np.random.default_rng(seed)
     sources = [(kind, real, RECORDED), ("prior", prior, PRIOR), ("synthetic", synthetic, SYNTHETIC)]
-    panels = [(label, *source) for label in range(len(real.classes)) for source in sources]
+    panels = [(label, *source) for label in range(len(real.classes)) for source in sources if label in source[1].labels]
     figure, axes = _figure(
         "Example windows, scaled", kind, len(signals), len(panels), 0.75 * len(signals), sharex=True, sharey=True
     )
