@@ -126,7 +126,17 @@ def test_times_may_be_tags(exported, people):
 def test_signals_that_start_earlier_are_cut(people, tables, tmp_path):
     export(people["S2"], tmp_path / "S2", late={"EDA": 7, "ACC": 3})
     state(tmp_path, {"S2": people["S2"]})
-    assert_same(read_table(tmp_path).table, tables["S2"])
+    reading = read_table(tmp_path)
+    assert_same(reading.table, tables["S2"])
+    assert reading.quality["drift, s/h"].tolist() == [0]  # they end together
+
+
+def test_the_drift_of_exports_is_in_how_far_apart_they_end(exported, people):
+    """They are cut to what they share: the table itself does not show it."""
+    n_seconds = len(people["S2"].eda) // 4
+    lines = (exported / "S2" / "TEMP.csv").read_text().splitlines(keepends=True)
+    (exported / "S2" / "TEMP.csv").write_text("".join(lines[:-8]))
+    assert read_table(exported).quality["drift, s/h"].tolist() == [round(2 * 3600 / n_seconds, 1), 0]
 
 
 def test_several_sessions_stand_on_one_clock_and_no_time_is_made_up(people, tmp_path):

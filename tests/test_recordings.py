@@ -324,7 +324,7 @@ def test_short_gaps_are_filled_and_long_ones_left_out(tmp_path):
     np.testing.assert_allclose(read.eda[40:56], left + (right - left) * np.arange(1, 17) / 17)
     seconds = np.flatnonzero(read.label[::700] == 0)
     assert seconds.tolist() == [*range(30, 40)]
-    assert read.repaired == {"filled": 4.0, "missing": 10.0, "off_wrist": 0.0, "stretched": 0.0}
+    assert {name: seconds for name, seconds in read.repaired.items() if seconds} == {"filled": 4.0, "missing": 10.0}
     table = one_hertz(read)
     assert np.isfinite(table[list(SIGNALS)].to_numpy()).all() and table["label"].isna().sum() == 10
 
@@ -340,7 +340,7 @@ def test_a_wristband_on_the_table_is_left_out(tmp_path, longer):
         data["signal"]["wrist"][name] = values
     read = read_recording(write(tmp_path, data))
     assert np.flatnonzero(read.label[::700] == 0).tolist() == [*range(20, 50)]
-    assert read.repaired["off_wrist"] == 30
+    assert read.repaired["off_wrist"] == 30 and read.repaired["EDA_clipped"] == 0  # though it is the smallest for long
     assert abs(one_hertz(read)["TEMP"] - 34).max() < 2
 
 
@@ -353,16 +353,60 @@ def test_cold_dry_or_still_alone_is_worn(tmp_path):
         assert read.repaired["off_wrist"] == 0
 
 
+def clipped(tmp_path, name, function):
+    """Seconds in which each signal is at its limits, where one is changed."""
+    read = read_recording(write(tmp_path, changed(name, function)))
+    return {name: read.repaired[f"{name}_clipped"] for name in ("ACC", "BVP", "EDA")}
+
+
+@pytest.mark.parametrize(
+    ("largest", "values", "seconds"),
+    [
+        (127, {5: 127, 40: 127, 41: 127, 2000: -128}, 3),  # the first two of one second; the others of one each
+        (127, {5: 126, 2000: -127}, 0),  # a step before either end
+        (256, {5: 127, 40: 256, 2000: -255}, 1),  # of a sensor that reaches to 4 g
+    ],
+)
+def test_an_acceleration_at_its_sensors_limits_is_counted(tmp_path, largest, values, seconds):
+    def hit(acc):
+        for place, value in values.items():
+            acc.flat[place * 3 + place % 3] = value
+        return acc
+
+    assert clipped(tmp_path, "ACC", hit) == {"ACC": seconds, "BVP": 0, "EDA": 0}
+
+
+@pytest.mark.parametrize("end", ["largest", "smallest"])
+@pytest.mark.parametrize(("name", "rate", "seconds"), [("BVP", 64, 1), ("EDA", 4, 3)])
+def test_a_signal_with_a_flat_top_is_counted(tmp_path, name, rate, seconds, end):
+    """8 samples in a row of the very largest value, from a second's middle on; 7 of them, or 8 of another, are not."""
+    values = getattr(recording(), name.lower()).copy()
+    limit = values.max() + 0.5 if end == "largest" else values.min() - 0.5
+    for start, n_samples, value in ((20.5, 8, limit), (40, 7, limit), (60, 8, values[0])):
+        values[int(start * rate) :][:n_samples] = value
+    expected = {"ACC": 0, "BVP": 0, "EDA": 0} | {name: seconds}
+    assert clipped(tmp_path, name, lambda _: values) == expected
+
+
 def test_a_slow_clock_is_stretched(tmp_path):
     """Against samples taken at the nearest of the label's times; one that is off by more is refused."""
     long = recording(3600)
     slow = replace(long, eda=long.eda[: int(len(long.eda) * 0.999)])
     read = read_recording(write(tmp_path, content(slow)))
-    assert read.repaired["stretched"] == pytest.approx(3.75)
+    assert read.repaired["stretched"] == read.drift == pytest.approx(3.75)  # it is an hour
     times = np.arange(3600 * 4) * (len(slow.eda) - 1) / (3600 * 4 - 1)
     np.testing.assert_array_equal(read.eda, slow.eda[np.round(times).astype(int)])
     with pytest.raises(RecordingError, match="EDA lasts 3582.0 s .* expected the same within 7.2 s; check the rates"):
         read_recording(write(tmp_path, content(replace(long, eda=long.eda[: int(len(long.eda) * 0.995)]))))
+
+
+def test_drift_is_between_the_first_and_the_last_to_end(tmp_path):
+    """Of half an hour, and where nothing is stretched."""
+    whole = recording(1800)
+    assert read_recording(write(tmp_path, content(whole))).drift == 0
+    longer = replace(whole, eda=whole.eda[:-4], bvp=np.r_[whole.bvp, whole.bvp[:32]])
+    read = read_recording(write(tmp_path, content(longer)))
+    assert read.repaired["stretched"] == 0 and read.drift == pytest.approx(3)
 
 
 def test_the_digest_is_of_the_measurement(tmp_path):
@@ -410,7 +454,7 @@ def test_quality_says_what_was_read(tmp_path):
     reading = read_table(write_people(tmp_path, {"S2": person(0)}))
     row = reading.quality.loc["S2"]
     assert (row["baseline, min"], row["stress, min"], row["missing, s"]) == (1.1, 1.1, 0)
-    assert (row[["filled, s", "missing, s", "off_wrist, s", "stretched, s"]] == 0).all()
+    assert (row[["filled, s", "missing, s", "off_wrist, s", "stretched, s", "ACC_clipped, s", "drift, s/h"]] == 0).all()
     assert row["digest"] == read_recording(tmp_path / "S2" / "S2.pkl").digest
 
 

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 from wearsynth.exports import CONDITIONS, MOST_BYTES, Session, put_together, read_csv
-from wearsynth.recordings import ACC_UNITS_PER_G, WRIST, Recording, RecordingError, shown
+from wearsynth.recordings import ACC_UNITS_PER_G, WRIST, Recording, RecordingError, apart, shown
 from wearsynth.studies import Study
 
 LAYOUT = f"an Empatica E4's exports, P01/ACC.csv ... or P01.zip, and {CONDITIONS}"
@@ -80,12 +80,13 @@ def _session(session):
     for name, (rate, columns) in WRIST.items():
         starts[name], signals[name] = _signal(session / f"{name}.csv", rate, columns)
     start = max(starts.values())
-    end = min(starts[name] + len(signals[name]) / WRIST[name][0] for name in WRIST)
+    ends = [starts[name] + len(signals[name]) / WRIST[name][0] for name in WRIST]
+    end, drift = min(ends), apart(ends, max(ends) - min(starts.values()))
     for name, (rate, _) in WRIST.items():
         first = round((start - starts[name]) * rate)
         signals[name] = signals[name][first : first + int(max(end - start, 0)) * rate]
     signals["ACC"] = signals["ACC"] / ACC_UNITS_PER_G
-    return Session(session, start, signals)
+    return Session(session, start, signals, drift)
 
 
 def _signal(path, rate, columns):

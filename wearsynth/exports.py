@@ -23,11 +23,13 @@ class Session(NamedTuple):
         path: its file or folder.
         start: s since 1970.
         signals: each signal of `recordings.WRIST` at its rate from there on, acceleration in g.
+        drift: as of `Recording`.
     """
 
     path: Path
     start: float
     signals: dict[str, np.ndarray]
+    drift: float = 0.0
 
 
 def put_together(folder: Path, name: str, sessions: list[Session], tags: list[float]) -> list[Recording]:
@@ -53,7 +55,7 @@ def put_together(folder: Path, name: str, sessions: list[Session], tags: list[fl
     conditions = dict(enumerate(sorted(stated["condition"].unique()), start=1))
     codes = {condition: code for code, condition in conditions.items()}
     together = []
-    for path, start, signals in sessions:
+    for path, start, signals, drift in sessions:
         n_seconds = len(signals["EDA"]) // WRIST["EDA"][0]
         label = np.zeros(n_seconds, int)
         for row in stated.itertuples():
@@ -61,7 +63,7 @@ def put_together(folder: Path, name: str, sessions: list[Session], tags: list[fl
             begin, end = np.ceil(begin), np.floor(end)  # whole seconds of the condition
             label[int(max(begin, 0)) : int(max(end, 0))] = codes[row.condition]
         values = (signals[signal] for signal in ("ACC", "BVP", "EDA", "TEMP"))
-        one = Recording(name, *values, label, 1, conditions, start - first)
+        one = Recording(name, *values, label, 1, conditions, start - first, drift=drift)
         try:
             together.append(repair(one))
         except RecordingError as error:

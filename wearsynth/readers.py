@@ -26,8 +26,8 @@ class Reading(NamedTuple):
 
     Args:
         table: as of `resampling.one_hertz`, one person below the other.
-        quality: one row a person (index `subject`): minutes of each condition, seconds repaired and left out, and
-            `digest`, that of the recording.
+        quality: one row a person (index `subject`): minutes of each condition, seconds repaired, left out or at a
+            sensor's limits, the clocks' drift, and `digest`, that of the recording.
         left_out: people whose recordings cannot be used, and why; of a study that leaves such people out.
     """
 
@@ -155,11 +155,12 @@ def _quality(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
 
 def _repaired(recordings: list[Recording]) -> dict[str, float]:
-    """Seconds of what was repaired, of all of a person's recordings together."""
+    """Seconds of what was repaired, of all of a person's recordings together, and the largest drift of their clocks."""
     total = Counter()
     for recording in recordings:
         total.update(recording.repaired)
-    return {f"{name}, s": round(seconds, 1) for name, seconds in total.items()}
+    drift = max(recording.drift for recording in recordings)
+    return {f"{name}, s": round(seconds, 1) for name, seconds in total.items()} | {"drift, s/h": round(drift, 1)}
 
 
 def _digest(recordings: list[Recording]) -> str:
