@@ -1,11 +1,12 @@
-"""Benchmarks: no command loses another's rows, ratios are to the faster plain step; populations altered by size."""
+"""Benchmarks: no command loses another's rows, ratios are to the faster plain step; altered and large populations."""
 
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import results, simulation
+from benchmarks import results, simulation, size
 from benchmarks.limits import altered
 from wearsynth.resampling import one_hertz
 from wearsynth.simulation import POPULATION, simulate_recording, simulate_table
@@ -94,3 +95,22 @@ def test_simulation_is_what_public_people_give():
 def test_simulation_s_numbers_are_written_as_they_are_committed():
     text = simulation.WEAR.read_text()
     assert text == text.split(simulation.WRITTEN)[0] + simulation.WRITTEN + simulation.written(POPULATION.wear)
+
+
+def test_a_person_of_many_hours_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(size, "HOURS", 2)
+    size.write_person(tmp_path / "recordings", 2)
+    measured = size.measure(tmp_path / "recordings", ".parquet")
+    table = pd.read_parquet(tmp_path / "table.parquet")
+    assert measured["table"] == 1 and len(table) == 2 * 3600 and table["subject"].unique().tolist() == ["P2"]
+    assert table["label"].mean() == pytest.approx(0.25, abs=0.1)  # as in WESAD's protocol: 10 of 36.5 minutes or so
+
+
+def test_what_many_people_would_take_is_a_peak_and_everybodys_table_twice():
+    rows = [
+        {"people": 2, "read_seconds": 8, "save_seconds": 1, "table": 6, "peak": 530},
+        {"people": 10, "read_seconds": 40, "save_seconds": 5, "table": 30, "peak": 520},
+    ]
+    many = size.extrapolated(rows)
+    assert (many["people"], many["read_seconds"], many["table"]) == (200, 800, 600)
+    assert many["peak_at_most"] == 520 + 2 * 600
