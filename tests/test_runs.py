@@ -14,6 +14,7 @@ from wearsynth.files import fingerprint
 from wearsynth.provenance import StaleFileError
 from wearsynth.public import find_cohort
 from wearsynth.runs import CheckError, RunFolder
+from wearsynth.studies import WESAD
 from wearsynth.tables import save_table
 from wearsynth.windows import make_windows
 
@@ -24,7 +25,8 @@ SETTINGS = ("published", "subject", 60, 30, 0.274, "public")
 def begin_with(folder, kind="simulated", sha256="0"):
     """What 01-Data leaves in `metrics.json`."""
     table = fingerprint(folder.table) if folder.table.exists() else ""
-    folder.record("run", {"recordings": {"kind": kind, "sha256": sha256, "table": table, "people": {"S2": "digest"}}})
+    about = {"kind": kind, "sha256": sha256, "table": table, "people": {"S2": "digest"}, "study": WESAD.public_facts}
+    folder.record("run", {"recordings": about})
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def read_study(study: str | Path) -> Study:
     """Reads a study file.
 
     >>> read_study("wesad").labels
-    {'stress': 1, 'baseline': 0, 'amusement': 0}
+    {'baseline': 0, 'amusement': 0, 'stress': 1}
 
     Args:
         study: name of one in data/studies/, or a file's path.
