@@ -8,7 +8,7 @@ python := $(venv)/bin/python
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run data sweep test test-slurm lint audit reliability bench bench-peers simulation limits images notebooks lock clean
+.PHONY: help run data check sweep test test-slurm lint audit reliability bench bench-peers simulation limits images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,6 +26,10 @@ run: $(venv)/.installed  ## run the chain on public people; with ARGS="--recordi
 STUDY ?= wesad
 data: $(venv)/.installed  ## fetch public recordings, WESAD's 2 GB or STUDY=stress_predict, into data/; or ARGS="--to DIR"
 	$(python) -m wearsynth.downloads $(STUDY) $(ARGS)
+
+SHARE ?= runs/public-default/share
+check: $(venv)/.installed  ## check what somebody has handed over: SHARE=FOLDER
+	$(python) -m wearsynth.share "$(SHARE)"
 
 GRID ?= workflow/grids/example.yaml
 sweep: $(venv)/.installed .venv-sweep/.installed  ## run a grid of runs: GRID=FILE ARGS="--recordings DIR --profile slurm"

@@ -338,6 +338,7 @@ def print_results(folder: RunFolder) -> None:
     print(f"\nOn {KINDS[folder.kind]}, mean over held-out people:\n")
     print(result_table(folder.metrics["detection"]).to_string(), end="\n\n")
     for what, path in {
+        "to hand over": folder.share,
         "report": folder.path / "report.html",
         "metrics": folder.metrics_file,
         "synthetic windows": folder.synthetic,

@@ -39,6 +39,7 @@ def test_the_defaults_are_in_their_range():
         ("02-Model", {"window_seconds": 3601}, "window_seconds=3601: expected at most 3600"),
         ("02-Model", {"epsilon": None}, "epsilon=None: expected a number"),
         ("02-Model", {"generator": "x" * 10**6}, "generator='xxxx"),
+        ("03-Generator", {"licence": ""}, "licence='': expected an SPDX identifier, such as CC-BY-4.0"),
         ("05-Stress_Detection", {"detectors": "cmm"}, "detector 'cmm': expected cnn"),
         ("01-Data", {"simulated_people": 2}, "simulated_people=2: expected at least 3"),
         ("01-Data", {"simulated_people": 10**12}, "simulated_people=1000000000000: expected at most 1000"),

@@ -18,6 +18,7 @@ from wearsynth.notebooks import NotebookError, execute, one_kernel
 from wearsynth.public import DEMONSTRATION
 from wearsynth.runs import EVERYONE, CheckError, RunFolder
 from wearsynth.scores import SCORES, score_table
+from wearsynth.share import check
 from wearsynth.tables import load_table
 
 PEOPLE = ["S2", "S3", "S4"]
@@ -83,6 +84,7 @@ def one_line(capsys) -> str:
         (("detectors", "nowhere:at_all"), "detector 'nowhere:at_all': cannot be made"),
         (("private_epsilons", "1,O.1"), "private_epsilons='O.1': expected finite numbers above 0"),
         (("recordings", "somewhere"), "--recordings"),
+        (("licence", "CC BY 4.0"), "licence='CC BY 4.0': expected an SPDX identifier"),
     ],
 )
 def test_bad_parameter_ends_the_run_before_it_starts(given, expected, tmp_path, capsys):
@@ -216,6 +218,9 @@ def test_shared_people_come_from_the_generator_of_everyone(chain):
     pd.testing.assert_frame_equal(parquet, shared, check_dtype=False, rtol=1e-7)
     (said,) = folder.shared_table.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     assert said.startswith("synthetic, learned from simulated recordings under (1, 0.0001)-differential privacy for ")
+    assert said.split("; ")[0].removeprefix("synthetic, ") in check(folder.share)[-1]
+    for path in folder.synthetic.glob("synthetic_1hz.[cp]*"):
+        assert path.read_bytes() == (folder.share / path.name).read_bytes()
     assert "; prior: the 24 people of Stress-Predict" in said and "MIT licence" in said
 
 
@@ -286,7 +291,8 @@ def test_nothing_of_an_earlier_promise_outlives_it(chain, monkeypatch, work, tmp
     assert shared.exists() and folder.report.exists()
     monkeypatch.setattr(run, "execute", lambda notebook, target, *_: work(notebook, target))
     assert run.main([*arguments, "--out", str(folder.path), "-p", "epsilon", "2", "-p", "share", "false"]) == 0
-    assert not shared.exists() and not folder.report.exists() and not (folder.path / "04-Evaluation.ipynb").exists()
+    assert not shared.exists() and not folder.share.exists() and not folder.report.exists()
+    assert not (folder.path / "04-Evaluation.ipynb").exists()
     assert "fidelity" not in folder.metrics and folder.metrics["run"]["parameters"]["epsilon"] == 2
 
 

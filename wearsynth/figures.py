@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from wearsynth import fidelity
 from wearsynth.attacks import FALSE_POSITIVES
+from wearsynth.datasheet import COLUMNS
 from wearsynth.features import simple_features
 from wearsynth.privacy import Promise
 from wearsynth.protocols import PROBABILITIES, PROTOCOLS
@@ -35,7 +36,7 @@ from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows, cla
 
 matplotlib.rcdefaults()  # whatever the user has set for pictures of their own, as usetex, which takes LaTeX
 WIDTH = 11.0  # inches, a notebook's
-SIGNAL_UNITS = dict(zip(EXTENDED, ("a.u.", "µS", "g", "g", "g", "°C", "beats/min", "a.u.", "g")))
+SIGNAL_UNITS = {name: unit for name, (_, unit) in COLUMNS.items()}
 # The same thing has the same colour in every picture; colour-blind people can tell them apart.
 RECORDED, PRIOR, SYNTHETIC = "#0173B2", "#949494", "#DE8F05"
 # Of the classes' conditions, in the order in which a table has them; those of no class are grey.

@@ -21,6 +21,7 @@ from wearsynth.privacy import Promise, read_epsilons
 from wearsynth.protocols import choose_protocols
 from wearsynth.public import find_cohort
 from wearsynth.runs import RunFolder
+from wearsynth.share import check_licence
 from wearsynth.studies import study_of
 
 ROOT = PACKAGE.parent
@@ -159,6 +160,7 @@ def _rules() -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
         (("detectors",), choose_detectors),
         (("private_epsilons",), read_epsilons),
         (("stress_share",), _check_share),
+        (("licence",), check_licence),
         *(
             ((name,), lambda value, name=name, least=least: _at_least(name, value, least))
             for name, least in AT_LEAST.items()

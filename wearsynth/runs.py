@@ -24,6 +24,11 @@ from wearsynth.tables import load_table
 from wearsynth.windows import Windows, make_windows, signals_of
 
 LARGE = (".npz", ".csv", ".parquet", ".pkl")  # files that are linked between run folders; their writers replace them
+# What is handed over, in `share/`. Whoever finds the checksums finds all the rest: they are written last, and go first.
+SHARED = (
+    *("checksums.sha256", "synthetic_1hz.csv", "synthetic_1hz.parquet", "README.md", "datasheet.md", "privacy.md"),
+    *("privacy.json", "croissant.json"),
+)
 EVERYONE = "everyone"  # the generator that is shared: trained on all people, beside those that leave one out
 
 
@@ -70,6 +75,7 @@ class RunFolder:
         self.generators = self.path / "data" / "generators"
         self.synthetic = self.path / "data" / "syn" / "cgan"
         self.shared_table = self.synthetic / "synthetic_1hz.csv"
+        self.share = self.path / "share"
         self.detectors = self.path / "data" / "detectors"
         self.predictions = self.detectors / "predictions.csv"
         self.detector_cache = self.detectors / "cache"
@@ -82,7 +88,11 @@ class RunFolder:
         self._written = {
             "01-Data": ((self.table.parent, self.table.name), (self.windows_folder, "*.npz")),
             "02-Model": (),
-            "03-Generator": (*((self.synthetic, pattern) for pattern in ("*.npz", "synthetic_1hz.*")),),
+            "03-Generator": (
+                # Drafts of somebody who was killed go as well: what lies in this folder is handed over.
+                *((self.share, pattern) for name in SHARED for pattern in (name, f".*.{name}")),
+                *((self.synthetic, pattern) for pattern in ("*.npz", "synthetic_1hz.*")),
+            ),
             "04-Evaluation": (),
             "05-Stress_Detection": ((self.detectors, self.predictions.name),),
         }
@@ -234,6 +244,8 @@ class RunFolder:
             written = [path for folder, pattern in self._written[name] for path in folder.glob(pattern)]
             for path in (*written, *map(self._figure, self.FIGURES[name])):
                 path.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, stays empty elsewhere, or holds somebody's own files
+            self.share.rmdir()
         dropped = {section for name in stale for section in self.SECTIONS[name]}
         metrics = {name: content for name, content in self.metrics.items() if name not in dropped}
         if "run" in metrics:

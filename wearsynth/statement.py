@@ -185,9 +185,10 @@ def _so_far(privacy: dict[str, Any]) -> str:
     epsilons = [f"epsilon {said[unit]:.3g} for a {unit}" for unit in UNITS if unit in said]
     together = f": together {' and '.join(epsilons)}, were all of them shared" if epsilons else ""
     without = f" {said['not_private']} more had no guarantee at all." if said["not_private"] else ""
+    kept = f" (From the ledger, `{said['file']}`.)" if "file" in said else ""  # which is nobody else's business
     return f"""
 **On these recordings so far**, this run included, {said["trainings"]} trainings under a promise have seen one person's
-data{together}.{without} (From the ledger, `{said["file"]}`.)
+data{together}.{without}{kept}
 """
 
 
