@@ -23,10 +23,12 @@ from wearsynth import simulation
 from wearsynth.ledger import SETTING
 from wearsynth.parameters import ROOT
 from wearsynth.readers import read_table
+from wearsynth.runs import SHARED
 
 MARKED, SECONDS = "S3", 60
 N_OTHERS = 400  # patterns that nobody was given
-SHARED = tuple(f"data/syn/cgan/synthetic_1hz.{suffix}" for suffix in ("csv", "parquet", "txt"))
+HANDED_OVER = tuple(f"share/{name}" for name in SHARED)
+TABLES = tuple(f"data/syn/cgan/synthetic_1hz.{suffix}" for suffix in ("csv", "parquet", "txt"))
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +44,8 @@ def main(arguments: list[str]) -> int:
             run(recordings, out, epsilon)
             found = search(out, patterns, digest)
             print(f"\nepsilon {epsilon}:\n{found.to_string()}", flush=True)
-            shared = found.loc[list(SHARED)]
+            shared = found.loc[[*TABLES, *HANDED_OVER]]  # each has to be there
+            assert {*HANDED_OVER} == {name for name in found.index if name.startswith("share/")}
             assert not shared[["name", "digest", "pattern"]].any(axis=None), "the mark is in what is shared"
             assert found.loc["data/windows/training.npz", "pattern"], "the search finds nothing: it proves nothing"
     print("\nNo mark in what is shared")
