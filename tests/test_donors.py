@@ -115,7 +115,7 @@ def test_the_demonstration_cohort_is_in_no_prior_of_its_runs():
     assert set(cohort.table()["subject"]) == set(find_cohort("public").table()["subject"]) - {*DEMONSTRATION}
     assert cohort.sentence.startswith("18 of the 24 people") and cohort.key != find_cohort("public").key
     expect_others(table, cohort)
-    with pytest.raises(RecordingError, match="S5: is S5 of the prior 'public'"):
+    with pytest.raises(RecordingError, match="S13: is S13 of the prior 'public'"):
         expect_others(table, find_cohort("public"))
 
 

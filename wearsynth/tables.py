@@ -253,7 +253,8 @@ def check_classes(table: pd.DataFrame, study: Study, found: np.ndarray) -> None:
         study: what conditions mean.
         found: the labels or conditions that the recording has, for the message.
     """
-    for label, conditions in enumerate(study.classes):
+    in_order = sorted(enumerate(study.classes), key=lambda each: each[0] != 1)  # what is looked for comes first
+    for label, conditions in in_order:
         if not runs(table["label"].eq(label).fillna(False).to_numpy(bool), SHORTEST_SECONDS).any():
             there = ", ".join(str(code) for code in found)
             raise RecordingError(
