@@ -78,7 +78,7 @@ def one_line(capsys) -> str:
         (("generator", "gan"), "generator='gan': expected 'steered', 'cgan'"),
         (("protocols", "trtr"), "protocols='trtr': expected 'all', or 'tstr'"),
         (("scaling", "none"), "'subject' or 'public'"),
-        (("folds", "S2,S99"), "'S99'"),
+        (("folds", "S5,S99"), "'S99'"),
         (("share", "maybe"), "share='maybe': expected true or false"),
         (("detector_epochs", "0"), "expected at least 1"),
         (("detectors", "cnn,cmm"), "detector 'cmm': expected cnn, cnn_lstm"),
