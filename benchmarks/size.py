@@ -22,7 +22,7 @@ import psutil
 import pyarrow as pa
 from pyarrow import csv
 
-from wearsynth.empatica import COLUMNS, CONDITIONS
+from wearsynth.exports import COLUMNS, CONDITIONS
 from wearsynth.readers import read_table
 from wearsynth.recordings import ACC_UNITS_PER_G, WRIST
 from wearsynth.simulation import simulate_recording

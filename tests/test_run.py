@@ -191,9 +191,8 @@ def test_metrics_have_the_keys_that_others_rely_on(chain):
             assert set(record["mean"]) == set(SCORES)
     paired = {f"{name} - trtr" for name in ("tstr", "augmented", "tstr_leaky")}
     assert set(detection["differences"]) == paired | {"synthetic people - real people"}
-    people = run.PRESETS["smoke"]["people"]
     for record in (records["trtr"] for records in detection["among_synthetic"].values()):
-        assert list(record["subjects"]) == [f"syn{number:02d}" for number in range(1, people + 1)]
+        assert list(record["subjects"]) == ["syn01", "syn02", "syn03"]  # as many as there are real ones
     for name in ("private_cnn", "private_logistic_regression"):
         assert set(detection["private"]["1.0"][name]["trtr"]["mean"]) == set(SCORES)
         promised = detection["private_promises"]["1.0"][name]
