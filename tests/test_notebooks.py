@@ -18,6 +18,7 @@ from wearsynth.recordings import RecordingError
 from wearsynth.runs import CheckError
 
 TINY = [
+    *("--recordings", "simulated"),
     "--preset",
     "smoke",
     "-p",
