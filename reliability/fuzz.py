@@ -94,7 +94,7 @@ def fuzz(n: int, seed: int, folder: Path) -> Counter:
     before = peak()
     for number in range(n):
         rng = np.random.default_rng([seed, number])
-        reader = known[number % len(known)] if number % 2 else known[0]  # half of them to the recordings' reader
+        reader = known[number // 2 % len(known)] if number % 2 else known[0]  # half of them to the recordings' reader
         path = folder / reader.name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(damaged(reader, rng))

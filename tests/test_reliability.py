@@ -14,7 +14,7 @@ from wearsynth.provenance import Origin, save_arrays
 
 def test_damaged_inputs_are_read_or_refused(tmp_path):
     counts = fuzz.fuzz(250, 1, tmp_path)
-    assert counts.total() == 250 and len({name for name, _ in counts}) == 11
+    assert counts.total() == 250 and len({name for name, _ in counts}) == 12
     assert {verdict for _, verdict in counts} == {"read", "refused"}
 
 
