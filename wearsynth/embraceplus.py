@@ -13,6 +13,7 @@ published, such as 63.9999 and 3.9989 Hz (RADAR-base; ParaDigMa): a sample's tim
 
 import json
 import zlib
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from wearsynth.exports import CONDITIONS, Session, put_together, read_csv
-from wearsynth.recordings import WRIST, Recording, RecordingError, shown
+from wearsynth.recordings import WRIST, Recording, RecordingError, entry, shown
 from wearsynth.studies import Study
 
 LAYOUT = f"an EmbracePlus's recordings, P01/*.avro or P01/accelerometer.csv ..., and {CONDITIONS}"
@@ -39,6 +40,7 @@ MICROSECONDS = (1e15, 1e16)  # since 1970: from 2001 to 2286
 MOST_SECONDS = 7 * 86_400  # between two pauses: the battery holds no longer
 MOST_BYTES = 2**25  # of an Avro file, packed or not: an hour has 5 million
 PLAIN = ("boolean", "int", "long", "float", "double", "bytes", "string")  # each takes a byte at least
+_entry = partial(entry, expected="an EmbracePlus's record, schema 6; leave it out")
 HEADER = {
     "type": "record",
     "name": "header",
@@ -255,15 +257,6 @@ def _g_per_unit(scale):
         return float(scale["conversionFactor"])
     physical = float(_entry(scale, "physicalMax")) - float(_entry(scale, "physicalMin"))
     return physical / (float(_entry(scale, "digitalMax")) - float(_entry(scale, "digitalMin")))
-
-
-def _entry(content, name):
-    """What lies under a name such as rawData/eda."""
-    for key in name.split("/"):
-        if not isinstance(content, dict) or key not in content:
-            raise RecordingError(f"has no {name!r}: expected an EmbracePlus's record, schema 6; leave it out")
-        content = content[key]
-    return content
 
 
 def _record(path):

@@ -93,12 +93,7 @@ def read_csv(path: Path | zipfile.Path, expected: str, layout: str, **how: Any) 
     try:
         with path.open("rb") as file:
             return pd.read_csv(file, skipinitialspace=True, encoding="utf-8", **how)
-    except (
-        *UNREADABLE,
-        zipfile.BadZipFile,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:  # the last two: a zip's cipher
+    except (*UNREADABLE, zipfile.BadZipFile, RuntimeError) as error:  # the last one: a zip's cipher, or its packing
         reason = shown(" ".join(str(error).split()))
         raise RecordingError(f"{path}: cannot be read ({reason}); expected {expected}") from None
 

@@ -27,10 +27,10 @@ from wearsynth.attacks import FALSE_POSITIVES
 from wearsynth.datasheet import COLUMNS
 from wearsynth.features import simple_features
 from wearsynth.privacy import Promise
-from wearsynth.protocols import PROBABILITIES, PROTOCOLS
+from wearsynth.protocols import PROTOCOLS
 from wearsynth.provenance import KINDS
 from wearsynth.runs import EVERYONE
-from wearsynth.scores import THRESHOLD, auroc, bootstrap_interval, predicted_classes, score_table
+from wearsynth.scores import THRESHOLD, auroc, bootstrap_interval, predicted_classes, probabilities_of, score_table
 from wearsynth.studies import NO_CONDITION
 from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows, class_names
 
@@ -528,8 +528,8 @@ def _probabilities(ax: Axes, rows: pd.DataFrame, windows: Windows, colour: str) 
     ax.stairs(table["mean"], edges, baseline=None, color=colour, linewidth=1.5, label="mean over seeds")
     ax.axhline(THRESHOLD, color="black", linestyle=":", linewidth=1)
     mean, middles = table["mean"].to_numpy(), (edges[:-1] + edges[1:]) / 2
-    of_classes = rows.groupby("window")[[name for name in PROBABILITIES if name in rows]].mean()
-    mistaken = predicted_classes(of_classes.to_numpy()) != windows.labels
+    by_window = rows.groupby("window").mean(numeric_only=True)
+    mistaken = predicted_classes(probabilities_of(by_window)) != windows.labels
     style = {"color": "black", "linestyle": "none", "marker": "x", "markersize": 5, "markeredgewidth": 1.5}
     ax.plot(middles[mistaken], mean[mistaken], **style, label="mistaken")
     ax.set(ylim=(-0.05, 1.05), yticks=[0, THRESHOLD, 1], xlim=edges[[0, -1]], xlabel="windows end to end (min)")

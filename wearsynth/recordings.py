@@ -110,6 +110,24 @@ def shown(value: Any) -> str:
     return text[:LONGEST_SHOWN] + "..." * (len(text) > LONGEST_SHOWN)
 
 
+def entry(content: Any, name: str, expected: str) -> Any:
+    """Returns what lies in nested dictionaries under a name such as signal/wrist/BVP.
+
+    Args:
+        content: the outermost one.
+        name: keys, with slashes between.
+        expected: what should be there, and the way out, for a message.
+
+    Raises:
+        RecordingError: there is no such thing.
+    """
+    for key in name.split("/"):
+        if not isinstance(content, dict) or key not in content:
+            raise RecordingError(f"has no {name!r}: expected {expected}")
+        content = content[key]
+    return content
+
+
 def repair(recording: Recording) -> Recording:
     """Checks one person's signals, from one start, and repairs what can be.
 

@@ -191,8 +191,8 @@ class RunFolder:
         """
         if not self.table.exists() or fingerprint(self.table) != self._of("01-Data", "run", "recordings", "table"):
             raise StaleFileError(f"{self.table}: is not the table that 01-Data wrote here; run 01-Data again")
-        table, cohort = load_table(self.table), find_cohort(prior, self.kind)
-        signals = signals_of(table, signals)
+        cohort = find_cohort(prior, self.kind)
+        signals = signals_of(pd.read_csv(self.table, nrows=0), signals)  # its columns alone
         settings = (signals, scaling, window_seconds, hop_seconds)
         shares = self.study.shares(positive)
         key = fingerprint(self.table, *settings, shares, cohort.key, source_of("codecs"))
@@ -200,6 +200,7 @@ class RunFolder:
         origin = self._windows_origin()
         paths = {name: self.windows_folder / f"{name}.npz" for name in ("training", "real", "test", "public")}
         if not all(has_origin(path, origin) for path in (*paths.values(), self.prior_file)):
+            table = load_table(self.table)
             expect_others(table, cohort)
             cuts = {
                 "training": (table, signals, "public", window_seconds, hop_seconds),

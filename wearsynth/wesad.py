@@ -4,6 +4,7 @@ import pickle
 import re
 import zipfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,7 @@ from wearsynth.recordings import (
     WRIST,
     Recording,
     RecordingError,
+    entry,
     repair,
     shown,
 )
@@ -24,6 +26,7 @@ PLAIN = (str, bytes, int)  # keys that a dict may have
 MOST_BYTES = 4 * 2**30  # of a pickle: WESAD's largest has one; a zip can announce what nobody has the memory for
 MOST_READS = 300_000  # of a pickle: WESAD's own take a few thousand
 LAYOUT = "WESAD's layout, a folder for each person: S2/S2.pkl, S3/S3.pkl, ..."
+_entry = partial(entry, expected=f"signal/wrist and label, in {LAYOUT}")
 RELABEL = "give the numbers of conditions, as in a study file's codes, and 0 for none; or leave the recording out"
 
 
@@ -253,15 +256,6 @@ def _array(content, name, columns):
         shape = shown(str(values.shape)).strip("'")
         raise RecordingError(f"{name} has shape {shape}: expected (n, {columns}); leave the recording out")
     return values.reshape(-1, columns) if columns > 1 else values.ravel()
-
-
-def _entry(content, name):
-    """What lies under a name such as signal/wrist/BVP."""
-    for key in name.split("/"):
-        if not isinstance(content, dict) or key not in content:
-            raise RecordingError(f"has no {name!r}: expected signal/wrist and label, in {LAYOUT}")
-        content = content[key]
-    return content
 
 
 def _decode(stored):
