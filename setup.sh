@@ -27,10 +27,14 @@ progress() {
 
 packages=$(grep -c '^[a-zA-Z]' "$lock")
 rm -rf "$venv"
+candidates=()
+for version in "${pythons[@]}"; do # pyenv keeps those that are not chosen off the PATH
+    candidates+=("python$version" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python)
+done
 with_uv() {
     command -v uv >/dev/null || return
-    for version in "${pythons[@]}"; do
-        uv venv --quiet --python "$version" "$venv" && return
+    for python in "${candidates[@]}" "${pythons[@]}"; do # the last ones uv fetches where there is none
+        uv venv --quiet --python "$python" "$venv" 2>/dev/null && return
     done
     return 1
 }
@@ -38,10 +42,7 @@ if with_uv; then
     echo "Setting up $venv with uv and $("$venv"/bin/python --version): about $packages packages"
     uv pip install --python "$venv"/bin/python --compile-bytecode --require-hashes -r "$lock" 2>&1 | { grep -v '^ [+] ' || true; }
 else
-    pip=() candidates=()
-    for version in "${pythons[@]}"; do # pyenv keeps those that are not chosen off the PATH
-        candidates+=("python$version" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python)
-    done
+    pip=()
     for python in "${candidates[@]}" python3 python; do
         # Run it to know: a pyenv shim can be there for a Python that is not chosen.
         version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue

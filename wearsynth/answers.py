@@ -6,6 +6,9 @@ Each answer is good, fair or bad by fixed limits on one figure of metrics.json; 
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+from scipy.stats import norm
+
 SIGNS = {"good": "✔ good", "fair": "○ fair", "bad": "✘ bad", "open": "? open"}
 LOSS = 0.05  # of AUROC, from training on synthetic windows instead of real ones
 NEAR, FAR = 0.05, 0.8  # worst two-sample test: so much above halves of the people; and at most
@@ -82,8 +85,14 @@ def _attacker(attacks: dict[str, Any]) -> Answer:
     known = {name: each for name, each in attacks.items() if each["ci95"]}
     if not known:
         return Answer(question, "open", "no attack", "attacks take people who were held out, two at least")
-    name = max(known, key=lambda each: known[each]["ci95"][0])
-    (low, high), score = known[name]["ci95"], known[name]["score"]
+    # Of so many attacks one does well by luck: intervals as wide as holds for all of them at once (Bonferroni).
+    wider = norm.ppf(1 - 0.025 / len(known)) / norm.ppf(0.975)
+    ends = {
+        name: [float(np.clip(each["score"] + wider * (end - each["score"]), 0, 1)) for end in each["ci95"]]
+        for name, each in known.items()
+    }
+    name = max(ends, key=lambda each: ends[each][0])
+    (low, high), score = ends[name], known[name]["score"]
     figure = f"best of {len(known)} attacks: AUROC {score:.2f} ({low:.2f} to {high:.2f}; 0.5: guessing)"
     reason = f"{name.replace('_', ' ')} "
     if low > FOUND:

@@ -1,8 +1,8 @@
-"""What an attacker learns from synthetic windows, in numbers: membership inference, of windows and of people.
+"""What an attacker learns from synthetic windows, in numbers: membership inference, window by window.
 
 The attacker holds windows of a person and guesses whether that person's windows were used for training. What else is at
 hand differs from attack to attack: the synthetic windows alone; also public windows, which say how typical a window is;
-also those of generators that were trained alike, on other people.
+also those of a generator that was trained alike, on other people. `shadows.py` guesses of whole people.
 
 An attack that fails proves nothing: generators pass by distance from which better attacks read members ("The DCR
 delusion", arXiv 2505.01524). What protects people is the guarantee in `privacy.py`; an attack that succeeds shows harm.
@@ -11,13 +11,16 @@ delusion", arXiv 2505.01524). What protects people is the guarantee in `privacy.
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.decomposition import PCA
-from sklearn.metrics import pairwise_distances_argmin_min
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.metrics import pairwise_distances, pairwise_distances_argmin_min
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from wearsynth.features import simple_features
+from wearsynth.overlap import view
 from wearsynth.scores import auroc, bootstrap_interval
 from wearsynth.windows import Windows
 
@@ -25,6 +28,7 @@ CHANCE = 0.5
 ROUNDING = 1e-4  # distance under which two windows are the same
 FALSE_POSITIVES = (0.01, 0.001)  # rates at which true positives are counted
 COMPONENTS = 10  # of simple features, whose density is estimated
+NEAREST = 50  # synthetic windows about a window, whose likelihood is asked for
 RESAMPLED = 300  # times, for the interval of a true positive rate
 
 
@@ -40,10 +44,10 @@ class Guesses(NamedTuple):
     others: np.ndarray
 
 
-def membership_attacks(
+def attacks_on_windows(
     real: Windows, synthetic_all: Windows, synthetic_by_fold: dict[str, Windows], public: Windows
 ) -> dict[str, dict]:
-    """Runs every attack on every fold.
+    """Runs every attack of this module on every fold.
 
     Args:
         real: windows of everybody.
@@ -52,18 +56,16 @@ def membership_attacks(
         public: windows of the prior's people.
 
     Returns:
-        The record `attacks` of metrics.json: by attack a record as `record` makes it; 'shadow_generators' of people,
-        the others of windows. Empty if nobody was held out.
+        By attack a record as `record` makes it. Empty if nobody was held out.
     """
     folds = synthetic_by_fold.items()
-    attacks = {
-        "closest_window": [closest_window(real.without(name), real.of(name), own) for name, own in folds],
-        "density_ratio": [density_ratio(real.without(name), real.of(name), own, public) for name, own in folds],
-        "reference_generator": [
-            reference_generator(real.of(name), real.without(name), synthetic_all, own) for name, own in folds
-        ],
-        "shadow_generators": shadow_generators(real, synthetic_by_fold),
-    }
+    attacks = {"closest_window": [closest_window(real.without(name), real.of(name), own) for name, own in folds]}
+    for attack in (density_ratio, likelihood_ratio, classifier):
+        guesses = [attack(real.without(name), real.of(name), own, public) for name, own in folds]
+        attacks[attack.__name__] = guesses
+    attacks["reference_generator"] = [
+        reference_generator(real.of(name), real.without(name), synthetic_all, own) for name, own in folds
+    ]
     return {name: record(guesses) for name, guesses in attacks.items() if guesses}
 
 
@@ -127,16 +129,51 @@ def density_ratio(members: Windows, others: Windows, synthetic: Windows, public:
     Args:
         public: windows of people whom no generator was trained to resemble.
     """
-    sources = [simple_features(windows.values.astype(float)) for windows in (synthetic, public)]
-    components = min(COMPONENTS, len(sources[0]) - 1, len(sources[1]) - 1)
-    view = make_pipeline(StandardScaler(), PCA(components, whiten=True, random_state=0)).fit(np.concatenate(sources))
-    ours, theirs = (KernelDensity(bandwidth="scott").fit(view.transform(source)) for source in sources)
+    *candidates, ours, theirs = _points(members, others, synthetic, public)
+    ours, theirs = (KernelDensity(bandwidth="scott").fit(points) for points in (ours, theirs))
+    return Guesses(*(ours.score_samples(points) - theirs.score_samples(points) for points in candidates))
 
-    def denser(windows: Windows) -> np.ndarray:
-        points = view.transform(simple_features(windows.values.astype(float)))
-        return ours.score_samples(points) - theirs.score_samples(points)
 
-    return Guesses(denser(members), denser(others))
+def likelihood_ratio(members: Windows, others: Windows, synthetic: Windows, public: Windows) -> Guesses:
+    """Takes windows for members that make the synthetic ones about them more likely (Gen-LRA, Ward et al. 2025).
+
+    How likely these are is told by a density of public windows, without and with the window in question; arguments as
+    of `density_ratio`.
+    """
+    *candidates, ours, theirs = _points(members, others, synthetic, public)
+    density = KernelDensity(bandwidth="scott").fit(theirs)
+    likely, width, n = density.score_samples(ours), density.bandwidth_, len(theirs)
+
+    def gained(points: np.ndarray) -> np.ndarray:
+        squares = pairwise_distances(points, ours, "sqeuclidean")
+        nearest = np.argsort(squares, axis=1)[:, :NEAREST]
+        constant = -0.5 * ours.shape[1] * np.log(2 * np.pi * width**2)
+        kernel = constant - np.take_along_axis(squares, nearest, axis=1) / (2 * width**2)
+        before = likely[nearest]
+        after = logsumexp([before + np.log(n / (n + 1)), kernel - np.log(n + 1)], axis=0)
+        return (after - before).sum(axis=1)
+
+    return Guesses(*map(gained, candidates))
+
+
+def classifier(members: Windows, others: Windows, synthetic: Windows, public: Windows) -> Guesses:
+    """Takes windows for members that a classifier takes for synthetic ones rather than for public ones.
+
+    It sees random convolutions and simple features; arguments as of `density_ratio`.
+    """
+    sources = [view(windows) for windows in (members, others, synthetic, public)]
+    detector = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(0, 5, 6), class_weight="balanced"))
+    detector.fit(np.concatenate(sources[2:]), np.repeat([1, 0], [len(synthetic), len(public)]))
+    return Guesses(*map(detector.decision_function, sources[:2]))
+
+
+def _points(*sources: Windows) -> list[np.ndarray]:
+    """Windows as points: simple features along the main axes of the last two sources, COMPONENTS at most."""
+    features = [simple_features(windows.values.astype(float)) for windows in sources]
+    components = min(COMPONENTS, len(features[-2]) - 1, len(features[-1]) - 1)
+    axes = make_pipeline(StandardScaler(), PCA(components, whiten=True, random_state=0))
+    axes.fit(np.concatenate(features[-2:]))
+    return [axes.transform(each) for each in features]
 
 
 def reference_generator(person: Windows, others: Windows, seen: Windows, unseen: Windows) -> Guesses:
@@ -159,33 +196,6 @@ def reference_generator(person: Windows, others: Windows, seen: Windows, unseen:
         return farther / closer
 
     return Guesses(times_closer(person), times_closer(others))
-
-
-def shadow_generators(real: Windows, synthetic_by_fold: dict[str, Windows]) -> list[Guesses]:
-    """Guesses of a person whether a generator saw them, by all the others, which were trained alike.
-
-    Of each generator the attacker asks how close it comes to the person's windows, on average. Those that saw the
-    person say how close is usual: one that stays farther away did not. A person is a fold of its own: all generators
-    but one saw them.
-
-    Args:
-        real: windows of everybody.
-        synthetic_by_fold: held-out person -> windows of the generator that never saw that person.
-    """
-    if len(synthetic_by_fold) < 3:  # fewer say nothing of what is usual
-        return []
-    n = min(map(len, synthetic_by_fold.values()))
-    cut = {name: windows[np.arange(n)] for name, windows in synthetic_by_fold.items()}
-    near = np.array(
-        [
-            [-np.log(np.maximum(closest_distances(real.of(person), each), ROUNDING)).mean() for each in cut.values()]
-            for person in cut
-        ]
-    )
-    near -= near.mean(axis=0)  # some generators come closer to everybody,
-    near /= near.std(axis=1, keepdims=True) + ROUNDING  # and some people are always farther from one than another
-    own = np.eye(len(cut), dtype=bool)
-    return [Guesses(row[~of_self], row[of_self]) for row, of_self in zip(near, own)]
 
 
 def closest_distances(windows: Windows, synthetic: Windows) -> np.ndarray:

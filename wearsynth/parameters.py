@@ -29,6 +29,7 @@ NOTEBOOKS = tuple(ROOT / f"{name}.ipynb" for name in RunFolder.NOTEBOOKS)
 AT_LEAST = {
     "simulated_people": 3,
     "people": 3,
+    "attack_shadows": 0,
     "detector_epochs": 1,
     "detector_seeds": 1,
     "seed": 0,
@@ -39,6 +40,7 @@ AT_MOST = {
     "people": 2000,
     "window_seconds": 3600,
     "hop_seconds": 3600,
+    "attack_shadows": 10_000,
     "detector_seeds": 1000,
 }
 MOST = 10**9

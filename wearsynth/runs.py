@@ -17,6 +17,7 @@ import pandas as pd
 from wearsynth.codecs import DescriptorCodec, make_prior
 from wearsynth.files import fingerprint, replacing, source_of, write_json
 from wearsynth.ledger import Ledger, ledger_path
+from wearsynth.privacy import Promise
 from wearsynth.provenance import KINDS, Origin, StaleFileError, has_origin
 from wearsynth.public import expect_others, find_cohort
 from wearsynth.studies import Study
@@ -61,7 +62,7 @@ class RunFolder:
         "01-Data": ("run",),
         "02-Model": ("windows", "model", "privacy"),
         "03-Generator": ("synthetic",),
-        "04-Evaluation": ("fidelity", "yardstick", "nearness", "people", "attacks"),
+        "04-Evaluation": ("fidelity", "yardstick", "nearness", "people", "attacks", "reidentification"),
         "05-Stress_Detection": ("detection",),
     }
 
@@ -144,6 +145,12 @@ class RunFolder:
     def source(self) -> str:
         """What is said beside the table to be shared: what it was learned from, under which promise, and the prior."""
         return f"{self.synthetic_origin.sentence}; prior: {self._of('02-Model', 'model', 'prior')}"
+
+    @property
+    def promise(self) -> Promise:
+        """What each generator was trained under, with its budget divided between release and steps."""
+        stored = self._of("02-Model", "model", "trained_under")
+        return Promise(**stored | {"epsilon": float(stored["epsilon"])})
 
     @property
     def ledger(self) -> Ledger | None:
