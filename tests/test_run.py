@@ -225,34 +225,27 @@ def test_shared_people_come_from_the_generator_of_everyone(chain):
 
 
 def test_a_study_of_its_own_runs_on_the_signals_that_it_has(chain, tmp_path):
-    """Without pulse and skin temperature, and looking for pain: to its end, on pages that speak of pain alone."""
+    """Three classes, without pulse and skin temperature, and looking for pain: on pages that speak of pain alone."""
     table = load_table(chain[1].shared_table).drop(columns=["BVP", "BVP_amplitude", "HR", "TEMP"])
     table["condition"] = table["condition"].replace({"stress": "pain", "baseline": "rest"})
     table.drop(columns="label").to_csv(tmp_path / "ward.csv", index=False)
     (tmp_path / "ward.yaml").write_text(
-        "name: Pain at the ward\npositive: [pain]\nnegative: [rest, amusement]\nschedule: rest 20, pain 10\n"
+        "name: Pain at the ward\npositive: [pain]\nnegative: [rest]\nthird: [amusement]\n"
+        "schedule: rest 20, pain 10, amusement 5\n"
     )
     folder = RunFolder(tmp_path / "run")
     options = ["--preset", "smoke", "--out", str(folder.path), "--recordings", str(tmp_path / "ward.csv")]
     settings = {"study": str(tmp_path / "ward.yaml"), "folds": "syn02", "people": "3", "protocols": "trtr,tstr"} | QUICK
     assert run.main([*options, *(word for pair in settings.items() for word in ("-p", *pair))]) == 0
-    assert list(load_table(folder.shared_table)) == list(table)
-    assert set(folder.metrics["fidelity"]["ks"]) == {"rest and amusement", "pain"}
+    shared = load_table(folder.shared_table)
+    assert list(shared) == list(table) and set(shared["label"].dropna()) == {0, 1, 2}
+    assert set(folder.metrics["fidelity"]["ks"]) == {"rest", "pain", "amusement"}
     assert folder.windows("real").signals == ("EDA", "ACC_x", "ACC_y", "ACC_z", "ACC_movement")
-
-
-def test_three_classes_work_through_the_whole_chain(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    settings = {"study": "wesad_three", "folds": "S3", "people": "3", "epsilon": "inf"} | QUICK
-    options = ["--recordings", "simulated", "--preset", "smoke", "--out", str(folder.path)]
-    assert run.main([*options, *(word for pair in settings.items() for word in ("-p", *pair))]) == 0
-    assert set(folder.metrics["fidelity"]["ks"]) == {"baseline", "stress", "amusement"}
     predictions = pd.read_csv(folder.predictions)
     assert set(predictions["label"]) == {0, 1, 2} and predictions["probability_2"].between(0, 1).all()
-    tstr = predictions.query("protocol == 'tstr'")
-    expected = folder.metrics["detection"]["protocols"]["tstr"]["subjects"]["S3"]
-    assert score_table(tstr)[list(SCORES)].iloc[0].to_dict() == pytest.approx(expected, abs=1e-5)  # six digits
-    assert set(load_table(folder.shared_table)["label"].dropna()) == {0, 1, 2}
+    expected = folder.metrics["detection"]["protocols"]["tstr"]["subjects"]["syn02"]
+    scores = score_table(predictions.query("protocol == 'tstr'"))
+    assert scores[list(SCORES)].iloc[0].to_dict() == pytest.approx(expected, abs=1e-5)  # six digits
 
 
 def test_synthetic_people_are_taken_for_recordings(chain, tmp_path):
