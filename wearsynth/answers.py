@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import norm
+import pandas as pd
 
 SIGNS = {"good": "✔ good", "fair": "○ fair", "bad": "✘ bad", "open": "? open"}
 LOSS = 0.05  # of AUROC, from training on synthetic windows instead of real ones
@@ -43,6 +44,12 @@ def answers(metrics: dict[str, Any]) -> list[Answer]:
         promise,
         _share(kind, metrics["privacy"], promise.sign),
     ]
+
+
+def answer_table(given: list[Answer]) -> str:
+    """Lays answers out as a table of HTML, which a narrow screen stacks."""
+    table = pd.DataFrame([each._replace(sign=SIGNS[each.sign]) for each in given])
+    return table.rename(columns={"sign": "", "figure": "by this figure"}).to_html(index=False, classes="answers")
 
 
 def most_found(epsilon: float, delta: float, false_positive_rate: float = ACCUSED) -> float:

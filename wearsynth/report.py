@@ -1,33 +1,23 @@
 """A run's report: the five executed notebooks behind one summary page, in one file that needs no other."""
 
-import base64
 import math
-import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import bleach
 import nbformat
 import pandas as pd
-from nbconvert import HTMLExporter
 
-from wearsynth.answers import SIGNS, answers
-from wearsynth.files import replacing
+from wearsynth.answers import answer_table, answers
+from wearsynth.pages import embedded, folded, write_page
 from wearsynth.privacy import Promise
 from wearsynth.provenance import KINDS
 from wearsynth.runs import RunFolder
 from wearsynth.statement import statement_text
 
-TAGS = {  # of HTML, that a page may hold
-    *("a", "b", "blockquote", "br", "code", "details", "div", "em", "h1", "h2", "h3", "h4", "hr", "i", "img", "li"),
-    *("ol", "p", "pre", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+SUMMARY_FIGURES = {  # what each shows
+    "scores_by_subject": "Scores of each held-out person, a mark a protocol",
+    "example_windows": "One window of people, of the prior and of synthetic people, by class and signal",
 }
-BANNER = (
-    '<div class="alert alert-danger"><strong>Contains real recordings, names and scores: not to be passed on.</strong>'
-    "</div>\n\n"
-)
-SUMMARY_FIGURES = ("example_windows", "scores_by_subject")
 
 
 def result_table(detection: dict[str, Any]) -> pd.DataFrame:
@@ -106,56 +96,43 @@ def write_report(folder: RunFolder) -> None:
                 cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         report.cells.extend(notebook.cells)
         report.metadata = notebook.metadata
-    write_page(report, f"wearsynth: {KINDS[folder.kind]}", folder.report)
-
-
-def clean(html: str) -> str:
-    """Leaves of HTML what shows something, and nothing that runs or fetches: a run may start from somebody else's."""
-    without_styles = re.sub(r"<style.*?</style\s*>", "", str(html), flags=re.DOTALL | re.IGNORECASE)
-    return bleach.clean(without_styles, TAGS, _harmless, {"http", "https", "data"}, strip=True)
-
-
-def _harmless(tag: str, name: str, value: str) -> bool:
-    """Whether an attribute may stay."""
-    if name == "src":
-        return tag == "img" and value.startswith("data:image/png;base64,")
-    if name == "href":
-        return tag == "a" and re.fullmatch(r"#.*|https?://.*|[^:]*", value) is not None
-    return name in ("alt", "class", "colspan", "id", "rowspan", "title")
+    write_page(report, f"wearsynth: {KINDS[folder.kind]}", folder.report, folder.kind == "real")
 
 
 def _summary(folder: RunFolder) -> str:
     metrics = folder.metrics
     recordings = metrics["run"]["recordings"]
-    first = pd.DataFrame([each._replace(sign=SIGNS[each.sign]) for each in answers(metrics)])
     links = " · ".join(f"[{name}](#{name})" for name in folder.NOTEBOOKS)
-    figures = "\n\n".join(embedded(folder.figures / f"{name}.png") for name in SUMMARY_FIGURES)
+    scores, windows = (
+        embedded((folder.figures / f"{name}.png").read_bytes(), alt) for name, alt in SUMMARY_FIGURES.items()
+    )
+    detection = result_table(metrics["detection"]).to_html()
     fidelity = pd.Series({name: value for name, value in metrics["fidelity"].items() if isinstance(value, float)})
-    return f"""{BANNER if folder.kind == "real" else ""}# Synthetic smartwatch recordings from {KINDS[folder.kind]}
+    return f"""# Synthetic smartwatch recordings from {KINDS[folder.kind]}
 
-{len(recordings["subjects"])} people, {recordings["seconds"] / 3600:.1f} hours. The notebooks of this run: {links}
+{len(recordings["subjects"])} people, {recordings["seconds"] / 3600:.1f} hours.
 
-## In short
+{answer_table(answers(metrics))}
 
-{first.rename(columns={"sign": "", "figure": "by this figure"}).to_html(index=False)}
-
-By fixed rules, the same for every run: docs/method.md has them.
+By fixed rules, the same for every run: docs/method.md has them. The notebooks of this run: {links}
 
 ## What was promised
 
-{statement_text(metrics["privacy"])}
+The synthetic people were learned {metrics["model"]["promise"]}.
+
+{folded("The statement: every epsilon, and what it leaves out", statement_text(metrics["privacy"]))}
 
 ## Stress detection on people whom neither generator nor detector saw
 
-Mean over held-out people, with the 95 % bootstrap interval over them.
+{scores}
 
-{result_table(metrics["detection"]).to_html()}
+{folded("Every detector and protocol: mean over held-out people, and its 95 % bootstrap interval", detection)}
 
 ## Fidelity
 
-{fidelity.to_frame("value").round(3).to_html()}
+{windows}
 
-{figures}
+{folded("Distances between synthetic windows and those of people", fidelity.to_frame("value").round(3).to_html())}
 """
 
 
@@ -171,17 +148,3 @@ def _table(records: dict[Any, dict]) -> pd.DataFrame:
 def with_interval(mean: float, interval: list[float] | None) -> str:
     """A mean and its 95 % interval, as text."""
     return f"{mean:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-
-
-def embedded(picture: Path) -> str:
-    """A picture as HTML that needs no other file."""
-    return f'<img alt="{picture.stem}" src="data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}">'
-
-
-def write_page(notebook: nbformat.NotebookNode, title: str, path: Path) -> None:
-    """Writes a notebook as a page of HTML, with nothing in it that runs or fetches."""
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True, sanitize_html=True)
-    exporter.register_filter("clean_html", clean)
-    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
-    with replacing(path) as draft:
-        draft.write_text(page, encoding="utf-8")

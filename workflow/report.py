@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from wearsynth import figures
-from wearsynth.report import embedded, with_interval, write_page
+from wearsynth.pages import embedded, folded, write_page
+from wearsynth.report import with_interval
 from wearsynth.scores import bootstrap_interval
 
 SHOWN_SCORES = ("accuracy", "f1_stress", "auroc")  # the table has all
@@ -36,17 +37,18 @@ def write_sweep_report(
         points = budget_points(shown[(shown["signals"] == signals) & (shown["scaling"] == scaling)], unit)
         curves = path.with_name(f"curves_{unit}_{signals}_{scaling}.png")
         figures.utility_privacy(points, unit, kind).savefig(curves, bbox_inches="tight")
-        parts += [f"## Unit {unit}, {signals} signals, {scaling} scaling", embedded(curves)]
+        picture = embedded(curves.read_bytes(), f"Scores against epsilon for a {unit}")
+        parts += [f"## Unit {unit}, {signals} signals, {scaling} scaling", picture]
     parts += ["## All results", "Mean over people with the 95 % interval over them.", _budget_table(shown).to_html()]
     parts += ["## Against real windows", "Difference from a detector trained on real windows, person by person."]
     parts += [differences(tests).to_html(), "## Each person", "Mean over seeds."]
-    parts += [_folded(score, person_table(tests, score).to_html(float_format="%.3f")) for score in SHOWN_SCORES]
+    parts += [folded(score, person_table(tests, score).to_html(float_format="%.3f")) for score in SHOWN_SCORES]
     if jobs is not None:
-        parts += ["## What it took", job_table(jobs).to_html(), _folded("Each job", jobs.round(1).to_html(index=False))]
+        parts += ["## What it took", job_table(jobs).to_html(), folded("Each job", jobs.round(1).to_html(index=False))]
     links = [f"- [{run.name}]({os.path.relpath(run, path.parent)}/report.html)" for run in runs]
     parts += ["## Runs", "Each with its notebooks and its privacy statement.", "\n".join(links)]
     cell = nbformat.v4.new_markdown_cell("\n\n".join(parts))
-    write_page(nbformat.v4.new_notebook(cells=[cell]), f"wearsynth: a sweep, {kind} recordings", path)
+    write_page(nbformat.v4.new_notebook(cells=[cell]), f"wearsynth: a sweep, {kind} recordings", path, kind == "real")
 
 
 def budget_points(table: pd.DataFrame, unit: str) -> pd.DataFrame:
@@ -143,7 +145,3 @@ def _budget_table(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("c2st_worst", "c2st_auroc", "psd_ratio", "acf_ratio"):
         shown[name] = table[name].map("{:.2f}".format).where(table[name].notna(), "")
     return shown.set_index(INDEX)
-
-
-def _folded(title: str, content: str) -> str:
-    return f"<details><summary>{title}</summary>\n{content}\n</details>"
