@@ -91,7 +91,7 @@ def every_figure(signals, kind):
         "recording": (figures.recording(table_of(signals), "S2", kind), n),
         "class_levels": (figures.class_levels(real, kind), n),
         "conditions": (figures.conditions(table_of(signals), kind), 1),
-        "people_levels": (figures.people_levels(labelled, labelled, kind), 5 * math.ceil(n / 5)),
+        "people_levels": (figures.people_levels({kind: labelled, "synthetic": labelled}, kind), 5 * math.ceil(n / 5)),
         "training": (figures.training({"everyone": np.ones(100), "S2": np.zeros(100)}, kind), 1),
         "spent": (figures.spent(Promise(epsilon=math.inf), kind), 1),
         "example_windows": (figures.example_windows(real, real, synthetic, kind), 6 * n),
@@ -122,6 +122,14 @@ def test_every_figure_says_its_kind_fits_a_notebook_and_has_its_panels(signals, 
         assert figure.get_figwidth() == figures.WIDTH, name
 
 
+def test_synthetic_people_stand_alone_where_nothing_real_may_be_seen():
+    table = table_of("extended")
+    alone = figures.people_levels({"synthetic": table}, "synthetic")
+    assert legend_of(alone) == ["synthetic"]
+    for figure in (alone, figures.recording(table, "S2", "synthetic")):
+        assert figure.get_suptitle().endswith(" (synthetic people)")
+
+
 def test_of_a_class_that_the_prior_lacks_there_is_no_example():
     real = windows_of("published", ["S2"] * 6, 0)
     three = replace(real, labels=np.arange(6) % 3, classes=("rest", "pain", "film"))
@@ -131,7 +139,7 @@ def test_of_a_class_that_the_prior_lacks_there_is_no_example():
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="kind='fake': expected 'real', 'public', 'simulated'"):
+    with pytest.raises(ValueError, match="kind='fake': expected 'real', 'public', 'simulated', 'synthetic'"):
         figures.attacks(RECORDS, "fake")
 
 

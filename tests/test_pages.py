@@ -51,7 +51,7 @@ def test_a_page_of_hostile_outputs_runs_nothing(tmp_path):
         nbformat.v4.new_markdown_cell("\n\n".join(HOSTILE)),
         nbformat.v4.new_code_cell(HOSTILE[0], outputs=outputs),
     ]
-    write_page(nbformat.v4.new_notebook(cells=cells), "<script>", tmp_path / "page.html", real=False)
+    write_page(cells, "<script>", tmp_path / "page.html", real=False)
     page = BeautifulSoup((tmp_path / "page.html").read_text(encoding="utf-8"), "html.parser")
     assert not page.find_all(["script", "link", "iframe", "svg", "base", "form"]) and len(page.find_all("style")) == 1
     assert len(page.find_all("main")) == 1 and page.find("main").find_parent().name == "body"
@@ -80,6 +80,6 @@ def test_a_picture_is_called_what_its_section_is_and_what_it_is_saved_as(tmp_pat
         nbformat.v4.new_markdown_cell("No title here."),
         nbformat.v4.new_code_cell("figure", outputs=picture),
     ]
-    write_page(nbformat.v4.new_notebook(cells=cells), "title", tmp_path / "page.html", real=False)
+    write_page(cells, "title", tmp_path / "page.html", real=False)
     page = BeautifulSoup((tmp_path / "page.html").read_text(encoding="utf-8"), "html.parser")
     assert [tag["alt"] for tag in page.find_all("img")] == ["The people: class levels", "The people"]

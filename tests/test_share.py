@@ -12,9 +12,10 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 
-from wearsynth import __version__, share
-from wearsynth.datasheet import COLUMNS
+from wearsynth import __version__, figures, share
+from wearsynth.datasheet import COLUMNS, FORBIDDEN
 from wearsynth.figures import SIGNAL_UNITS
 from wearsynth.files import PACKAGE, write_json
 from wearsynth.generators import prior_of
@@ -76,6 +77,14 @@ def shared(path, licence="CC-BY-4.0", **changes):
     return run.share
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_pictures():
+    """Drawing them takes most of the time, and tests/test_pages.py looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "as_png", lambda figure: b"")
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return shared(tmp_path_factory.mktemp("whole"))
@@ -112,7 +121,7 @@ def test_all_of_it_is_there_and_passes_the_receivers_check(case, tmp_path):
     assert {path.name for path in folder.iterdir()} == {*SHARED}
     promise = CASES[case].get("promise", RELEASE).sentence
     files, people, said = check(folder)
-    assert files.startswith("8 files") and people.startswith("3 people") and promise in said
+    assert files.startswith("9 files") and people.startswith("3 people") and promise in said
     for name in share.TELLING:
         assert promise in (folder / name).read_text(encoding="utf-8")
     for path in folder.glob("*.md"):
@@ -182,6 +191,24 @@ def test_the_columns_described_are_those_of_the_table(case, tmp_path):
         + "; 2: amusement" * (len(study.classes) > 2)
         + "; empty in between"
     )
+
+
+def test_the_page_to_look_at_tells_what_follows_from_the_table_and_the_promise(whole):
+    """No number of the run but the privacy statement's is there to be read, and no table of people recorded."""
+    page = BeautifulSoup((whole / "report.html").read_text(encoding="utf-8"), "html.parser")
+    answers = {row.find("td").text: row.find_all("td")[1].text for row in page.select(".answers tbody tr")}
+    asked = ["Is it useful?", "Is it lifelike?", "What does an attacker gain?"]
+    assert answers == {"What is promised to a person?": "✘ bad"} | dict.fromkeys(asked, "– left out")
+    text = " ".join(page.text.split())
+    assert "without noise" in text and "epsilon at most" in text and "not to be passed on" not in text
+    assert all(use.rstrip(".") in text for use in FORBIDDEN) and "CC-BY-4.0" in text
+    names, *rows = [[cell.text for cell in row.find_all(["th", "td"])] for row in page.select(".dataframe")[-1]("tr")]
+    levels = {row[0]: dict(zip(names, row)) for row in rows}
+    table = pd.read_csv(whole / "synthetic_1hz.csv").query("condition == 'stress'")
+    each = [rows["HR"].median() for _, rows in table.groupby("subject")]
+    mean, spread = (float(part) for part in levels["HR (beats/min)"]["stress"].split(" ± "))
+    assert mean == pytest.approx(np.mean(each), rel=5e-3) and spread == pytest.approx(np.std(each, ddof=1), rel=5e-2)
+    assert names == ["", "baseline", "stress", "amusement"]
 
 
 def test_units_of_pictures_and_pages_are_those_of_the_signals():

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.stats import norm
 import pandas as pd
 
-SIGNS = {"good": "✔ good", "fair": "○ fair", "bad": "✘ bad", "open": "? open"}
+SIGNS = {"good": "✔ good", "fair": "○ fair", "bad": "✘ bad", "open": "? open", "left out": "– left out"}
+USEFUL, LIFELIKE, ATTACKER = "Is it useful?", "Is it lifelike?", "What does an attacker gain?"
 LOSS = 0.05  # of AUROC, from training on synthetic windows instead of real ones
 NEAR, FAR = 0.05, 0.8  # worst two-sample test: so much above halves of the people; and at most
 FOUND, ACCUSED = 0.6, 0.01  # AUROC of an attack that does harm; rate of false positives
@@ -35,15 +36,25 @@ class Answer(NamedTuple):
 
 def answers(metrics: dict[str, Any]) -> list[Answer]:
     """Answers the five questions; `metrics` is a finished run's metrics.json."""
-    promise = _promise(metrics["privacy"])
+    promised = _promised(metrics["privacy"])
     kind = metrics["run"]["recordings"]["kind"]
     return [
         _useful(metrics["detection"]),
         _lifelike(metrics["fidelity"]["c2st_worst"], metrics["yardstick"]["c2st_worst"]),
         _attacker(metrics["attacks"]),
-        promise,
-        _share(kind, metrics["privacy"], promise.sign),
+        promised,
+        _share(kind, metrics["privacy"], promised.sign),
     ]
+
+
+def answers_to_hand_over(privacy: dict[str, Any]) -> list[Answer]:
+    """Answers what the privacy statement of metrics.json answers by itself, and says why the rest is left out."""
+    left_out = [
+        Answer(USEFUL, "left out", "scores of detectors", "they were tested on people's recordings, without noise"),
+        Answer(LIFELIKE, "left out", "distances", "they were measured to people's recordings, without noise"),
+        Answer(ATTACKER, "left out", "scores of attacks", "they were tried with people's recordings, without noise"),
+    ]
+    return [_promised(privacy), *left_out]
 
 
 def answer_table(given: list[Answer]) -> str:
@@ -60,7 +71,7 @@ def most_found(epsilon: float, delta: float, false_positive_rate: float = ACCUSE
 
 
 def _useful(detection: dict[str, Any]) -> Answer:
-    question, main = "Is it useful?", detection["protocols"]
+    question, main = USEFUL, detection["protocols"]
     score, interval = main["tstr"]["mean"]["auroc"], main["tstr"]["ci95"]["auroc"]
     figure = f"AUROC {score:.2f}"
     difference = detection["differences"].get("tstr - trtr")
@@ -78,7 +89,7 @@ def _useful(detection: dict[str, Any]) -> Answer:
 
 
 def _lifelike(worst: float, half: float) -> Answer:
-    question = "Is it lifelike?"
+    question = LIFELIKE
     figure = f"worst two-sample test {worst:.2f}, half of the people {half:.2f} (0.5: not to be separated)"
     if worst <= max(half, 0.5) + NEAR:
         return Answer(question, "good", figure, "no test separates its windows much better than people's from others'")
@@ -88,7 +99,7 @@ def _lifelike(worst: float, half: float) -> Answer:
 
 
 def _attacker(attacks: dict[str, Any]) -> Answer:
-    question = "What does an attacker gain?"
+    question = ATTACKER
     known = {name: each for name, each in attacks.items() if each["ci95"]}
     if not known:
         return Answer(question, "open", "no attack", "attacks take people who were held out, two at least")
@@ -109,7 +120,7 @@ def _attacker(attacks: dict[str, Any]) -> Answer:
     return Answer(question, "good", figure, "none of them does better than guessing; a better one may come")
 
 
-def _promise(privacy: dict[str, Any]) -> Answer:
+def _promised(privacy: dict[str, Any]) -> Answer:
     question = "What is promised to a person?"
     if not privacy["private"]:
         return Answer(question, "bad", "no guarantee", "the data may give away the people it was learned from")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from wearsynth.files import PACKAGE, sha256
-from wearsynth.studies import Part, Study
+from wearsynth.studies import NO_CONDITION, Part, Study
 
 CSV, PARQUET = "synthetic_1hz.csv", "synthetic_1hz.parquet"
 STRESS_PREDICT_NOTICE = PACKAGE.parent / "data" / "public" / "LICENSE"
@@ -161,6 +161,20 @@ def datasheet(columns: list[Column], facts: dict[str, str]) -> str:
     )
 
 
+def report(table: pd.DataFrame, columns: list[Column], facts: dict[str, str], parts: dict[str, str]) -> str:
+    """Writes the page to look at, in Markdown.
+
+    Args:
+        table: of synthetic people, the only ones that it shows.
+        columns: of the table.
+        facts: as of `facts_of`.
+        parts: `answers`, `statement`, and the pictures `session` and `people`.
+    """
+    return REPORT.format(
+        **facts, **parts, columns=_rows(columns), levels=_levels(table, columns), forbidden=_items(FORBIDDEN)
+    )
+
+
 def croissant(columns: list[Column], tables: dict[str, Path], facts: dict[str, str]) -> dict[str, Any]:
     """Describes the table for machines: Croissant 1.0 (docs.mlcommons.org/croissant), with its responsible-AI fields.
 
@@ -242,6 +256,16 @@ def _rows(columns: list[Column]) -> str:
     return "\n".join(f"| {' | '.join(' '.join(text.split()).replace('|', '/') for text in row)} |" for row in rows)
 
 
+def _levels(table: pd.DataFrame, columns: list[Column]) -> str:
+    """How high each signal lies in each condition, as a table of HTML: mean and standard deviation over people."""
+    signals = {column.name: f"{column.name} ({column.unit})" for column in columns if column.type == "sc:Float"}
+    stretches = table[table["condition"] != NO_CONDITION]
+    people = stretches.groupby(["condition", "subject"], sort=False)[[*signals]].median()
+    mean, spread = (getattr(people.groupby("condition", sort=False), name)().T for name in ("mean", "std"))
+    text = mean.map("{:.3g}".format) + " ± " + spread.map("{:.2g}".format)
+    return text.rename(signals).rename_axis(index=None, columns=None).to_html()
+
+
 README = """# {title}
 
 {sentence}
@@ -265,7 +289,8 @@ people <- read.csv("synthetic_1hz.csv")
 means <- aggregate({signal} ~ subject + label, people, mean)
 ```
 
-`synthetic_1hz.parquet` is the same table, and `croissant.json` describes it for machines.
+`synthetic_1hz.parquet` is the same table, `croissant.json` describes it for machines, and `report.html` shows it in any
+browser.
 
 ## Columns
 
@@ -290,6 +315,53 @@ What it is for, and how it was made: [datasheet.md](datasheet.md).
 Whoever hands it on also holds to the terms of the recordings that it was learned from, if these ask for more. To cite:
 {cite}.
 {notice}"""
+
+REPORT = """# {title}
+
+{sentence}
+
+{answers}
+
+{promise}
+
+{descent}
+
+The report of the run itself has the answers that are left out. They come from comparing synthetic people with those
+whom they were learned from: no promise covers such numbers, which were made without noise. So they stay with the owner,
+as does all else that shows or names those people. What is shown here comes from them by way of the generator alone.
+
+## What was promised
+
+<details><summary>The statement: every epsilon, and what it leaves out</summary>
+
+{statement}
+
+</details>
+
+## A synthetic person
+
+{session}
+
+## Synthetic people
+
+{people}
+
+Median of each person; mean and standard deviation over people, condition by condition:
+
+{levels}
+
+## Columns
+
+| column | what it is | unit | range |
+|---|---|---|---|
+{columns}
+
+## What must not be done with it
+
+{forbidden}
+
+README.md says how to load the table, datasheet.md what it is for; the licence is {terms}.
+"""
 
 NOTICE = """
 The public people's data are under the MIT licence, whose notice goes along:

@@ -1,10 +1,11 @@
 """Every picture. Each function takes data and returns a figure.
 
-Everywhere `kind` is one of `provenance.KINDS`, what the recordings are. Every title says it, and in the legends the
-windows cut from the recordings bear that name, beside 'synthetic'. `real` are windows of people, whichever kind,
-`synthetic` those of a generator; both are scaled to [0, 1].
+Everywhere `kind` is one of `provenance.KINDS`, what the recordings are, or 'synthetic' where synthetic people stand
+alone. Every title says it, and in the legends the windows cut from the recordings bear that name, beside 'synthetic'.
+`real` are windows of people, whichever kind, `synthetic` those of a generator; both are scaled to [0, 1].
 """
 
+import io
 import itertools
 import math
 
@@ -35,6 +36,7 @@ from wearsynth.studies import NO_CONDITION
 from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows, class_names
 
 matplotlib.rcdefaults()  # whatever the user has set for pictures of their own, as usetex, which takes LaTeX
+WHOSE = KINDS | {"synthetic": "synthetic people"}
 WIDTH = 11.0  # inches, a notebook's
 SIGNAL_UNITS = {name: unit for name, (_, unit) in COLUMNS.items()}
 # The same thing has the same colour in every picture; colour-blind people can tell them apart.
@@ -60,6 +62,13 @@ FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)  # at which ROC curves are average
 
 sns.set_theme(style="ticks", palette="colorblind", font_scale=0.75)
 plt.rcParams.update({"figure.dpi": 100, "savefig.dpi": 100, "axes.spines.top": False, "axes.spines.right": False})
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as a file, for pages that need no other."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def recording(table: pd.DataFrame, subject: str, kind: str) -> Figure:
@@ -94,24 +103,30 @@ def conditions(table: pd.DataFrame, kind: str) -> Figure:
     return figure
 
 
-def people_levels(real: pd.DataFrame, synthetic: pd.DataFrame, kind: str) -> Figure:
-    """Each person's level of each signal by class, in physical units; both are 1 Hz tables."""
-    levels = {kind: fidelity.people_levels(real), "synthetic": fidelity.people_levels(synthetic)}
-    signals, classes = list(levels[kind].columns), _in_lines(class_names(real))
+def people_levels(tables: dict[str, pd.DataFrame], kind: str) -> Figure:
+    """Each person's level of each signal by class, in physical units.
+
+    Args:
+        tables: at 1 Hz, by the name of whose they are: `kind`, 'synthetic', or both.
+        kind: one of KINDS, or 'synthetic'.
+    """
+    levels = {whose: fidelity.people_levels(table) for whose, table in tables.items()}
+    signals, classes = list(levels[kind].columns), _in_lines(class_names(tables[kind]))
+    colours = [SYNTHETIC if whose == "synthetic" else RECORDED for whose in levels]
     figure, axes = _figure("Levels of people", kind, math.ceil(len(signals) / 5), min(5, len(signals)), 4.4)
     for ax, signal in zip(axes.flat, signals):
-        for offset, (table, colour) in enumerate(zip(levels.values(), (RECORDED, SYNTHETIC))):
+        for aside, table, colour in zip(0.35 * _around_zero(len(levels)), levels.values(), colours):
             for label in range(len(classes)):
-                values = np.sort(table.loc[label, signal].to_numpy())
-                place = label + 0.35 * offset - 0.175
+                values, place = np.sort(table.loc[label, signal].to_numpy()), label + aside
                 ax.plot(place + np.linspace(-0.1, 0.1, len(values)), values, "o", color=colour, markersize=3)
                 ax.hlines(np.median(values), place - 0.14, place + 0.14, color=colour, linewidth=1.5)
         ax.set(title=f"{signal} ({SIGNAL_UNITS[signal]})", xticks=range(len(classes)), xticklabels=classes)
+        ax.set_xlim(-0.4, len(classes) - 0.6)
         if signal in LOG_SIGNALS:
             ax.set_yscale("log")
     for ax in axes.flat[len(signals) :]:
         ax.set_axis_off()
-    _legend(figure, [Patch(color=colour, label=whose) for whose, colour in zip(levels, (RECORDED, SYNTHETIC))])
+    _legend(figure, [Patch(color=colour, label=whose) for whose, colour in zip(levels, colours)])
     return figure
 
 
@@ -396,11 +411,11 @@ def hardest_subjects(test: Windows, predictions: pd.DataFrame, kind: str, most: 
 
 def _figure(title: str, kind: str, rows: int, columns: int, height: float, **shared) -> tuple[Figure, np.ndarray]:
     """An empty figure that says what the recordings are, and its axes, (rows, columns)."""
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: expected {', '.join(map(repr, KINDS))}")
+    if kind not in WHOSE:
+        raise ValueError(f"kind={kind!r}: expected {', '.join(map(repr, WHOSE))}")
     size = (WIDTH, height + 0.6)
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **shared)
-    figure.suptitle(f"{title} ({KINDS[kind]})", fontweight="bold")
+    figure.suptitle(f"{title} ({WHOSE[kind]})", fontweight="bold")
     plt.close(figure)  # so that a notebook shows it once, as a cell's result
     return figure, axes
 

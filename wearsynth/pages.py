@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -20,16 +21,17 @@ OUTPUTS = ("text/html", "text/markdown", "image/png", "text/plain")  # of a cell
 BANNER = '<div class="banner">Contains real recordings, names and scores: not to be passed on.</div>\n'
 
 
-def write_page(notebook: nbformat.NotebookNode, title: str, path: Path, real: bool) -> None:
-    """Writes a notebook as a page.
+def write_page(parts: Sequence[str | nbformat.NotebookNode], title: str, path: Path, real: bool) -> None:
+    """Writes a page.
 
     Args:
-        notebook: which may be somebody else's: nothing of it runs or fetches.
+        parts: Markdown, and cells of notebooks, which may be somebody else's: nothing of them runs or fetches.
         title: of the page.
         path: of the file.
         real: whether it shows real people's data, names or scores; it says so on each screen and each sheet of paper.
     """
-    _name_pictures(notebook)
+    cells = [nbformat.v4.new_markdown_cell(part) if isinstance(part, str) else part for part in parts]
+    _name_pictures(cells)
     exporter = HTMLExporter(
         config=Config(NbConvertBase={"display_data_priority": OUTPUTS}),
         template_name="basic",
@@ -39,7 +41,7 @@ def write_page(notebook: nbformat.NotebookNode, title: str, path: Path, real: bo
         sanitize_html=True,
     )
     exporter.register_filter("clean_html", clean)  # cell by cell: none can swallow the next one,
-    content, _ = exporter.from_notebook_node(notebook)
+    content, _ = exporter.from_notebook_node(nbformat.v4.new_notebook(cells=cells))
     page = PAGE.format(title=escape(title), style=STYLE, banner=BANNER * real, content=clean(content))  # nor the page
     with replacing(path) as draft:
         draft.write_text(page, encoding="utf-8")
@@ -70,10 +72,10 @@ def _harmless(tag: str, name: str, value: str) -> bool:
     return name in ("alt", "class", "colspan", "id", "rowspan", "title")
 
 
-def _name_pictures(notebook: nbformat.NotebookNode) -> None:
+def _name_pictures(cells: list[nbformat.NotebookNode]) -> None:
     """Says of each cell what its picture shows: the title of its section, and the name under which it is saved."""
     section = "picture"
-    for cell in notebook.cells:
+    for cell in cells:
         if cell.cell_type == "markdown":
             section = (re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) or [section])[-1]
         elif cell.cell_type == "code":
@@ -123,8 +125,9 @@ table { display: block; width: fit-content; max-width: 100%; overflow-x: auto; m
   border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { border-bottom-width: 2px; }
-pre, code { font: .8125rem/1.45 ui-monospace, monospace; }
-pre { overflow-x: auto; margin: .5rem 0; }
+code { font-family: ui-monospace, monospace; font-size: .875em; }
+pre { overflow-x: auto; margin: .5rem 0; font: .8125rem/1.45 ui-monospace, monospace; }
+pre code { font: inherit; }
 .input_area, .highlight { background: var(--shade); }
 .input_area { padding: .1rem .8rem; border-left: 3px solid var(--line); }
 .output_text pre { white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -151,9 +154,8 @@ pre { overflow-x: auto; margin: .5rem 0; }
   th, td { padding: .5mm 1mm; overflow-wrap: anywhere; }
   th:first-child { min-width: 5em; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 7pt; }
-  pre code { font-size: inherit; }
   img, tr { break-inside: avoid; }
-  h1, h2, h3 { break-after: avoid; }
+  h1, h2, h3, summary, p:has(+ table) { break-after: avoid; }
   details::details-content { content-visibility: visible; display: block; }
 }
 """

@@ -87,16 +87,14 @@ def write_report(folder: RunFolder) -> None:
     Args:
         folder: a run folder with all five notebooks executed.
     """
-    report = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(_summary(folder))])
+    parts = [_summary(folder)]
     for name in folder.NOTEBOOKS:
         notebook = nbformat.read(folder.path / f"{name}.ipynb", as_version=4)
-        report.cells.append(nbformat.v4.new_markdown_cell(f'<a id="{name}"></a>\n\n---'))
         for cell in notebook.cells:
             if cell.cell_type == "code":  # progress lines were for those who waited
                 cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-        report.cells.extend(notebook.cells)
-        report.metadata = notebook.metadata
-    write_page(report, f"wearsynth: {KINDS[folder.kind]}", folder.report, folder.kind == "real")
+        parts += [f'<a id="{name}"></a>\n\n---', *notebook.cells]
+    write_page(parts, f"wearsynth: {KINDS[folder.kind]}", folder.report, folder.kind == "real")
 
 
 def _summary(folder: RunFolder) -> str:

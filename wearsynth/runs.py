@@ -28,7 +28,7 @@ LARGE = (".npz", ".csv", ".parquet", ".pkl")  # files that are linked between ru
 # What is handed over, in `share/`. Whoever finds the checksums finds all the rest: they are written last, and go first.
 SHARED = (
     *("checksums.sha256", "synthetic_1hz.csv", "synthetic_1hz.parquet", "README.md", "datasheet.md", "privacy.md"),
-    *("privacy.json", "croissant.json"),
+    *("privacy.json", "croissant.json", "report.html"),
 )
 EVERYONE = "everyone"  # the generator that is shared: trained on all people, beside those that leave one out
 

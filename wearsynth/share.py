@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from wearsynth import __version__
-from wearsynth.datasheet import CSV, PARQUET, croissant, datasheet, describe, facts_of, readme
+from wearsynth.answers import answer_table, answers_to_hand_over
+from wearsynth.datasheet import CSV, PARQUET, croissant, datasheet, describe, facts_of, readme, report
 from wearsynth.files import replacing, sha256, write_json
 from wearsynth.privacy import Promise
 from wearsynth.provenance import KINDS
@@ -29,14 +30,15 @@ from wearsynth.studies import Part
 from wearsynth.tables import load_table
 
 CHECKSUMS = "checksums.sha256"
-TELLING = ("README.md", "datasheet.md", "privacy.md", "croissant.json")  # files that repeat the promise
+TELLING = ("README.md", "datasheet.md", "privacy.md", "croissant.json", "report.html")  # files that repeat the promise
 LICENCE = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9.-]{0,63}\+?")  # an identifier's form, by SPDX 2.3, annex D
 # What follows from the statement without standing in it; and what it speaks of that is not in the folder.
 BESIDES = """
 These figures tell more than epsilon: how many units there are (`delta_times_units` in privacy.json), how many windows
 the person with the most of them has (under unit window, from the epsilon for a subject), and how often somebody was
-trained on. The first two count as public, as said above; the last is the owner's to tell. Notebooks, scores, figures
-and `metrics.json`, of which the list speaks, are not handed over.
+trained on. The first two count as public, as said above; the last is the owner's to tell. Notebooks, scores, figures,
+`metrics.json` and the report, of which the list speaks, are the run's and not handed over: the `report.html` in this
+folder shows synthetic people alone.
 """
 
 
@@ -61,17 +63,21 @@ def write_share(run: RunFolder, schedule: tuple[Part, ...], licence: str) -> Non
         schedule: what the synthetic people's sessions were drawn by.
         licence: SPDX identifier of the licence that all of it is given under.
     """
+    from wearsynth.pages import write_page  # takes seconds to import, as figures do, and a check needs neither
+
     table, privacy = load_table(run.shared_table), promise_of(run)
     columns, facts = describe(table, run.study), facts_of(table, run.study, privacy, schedule, licence)
-    statement = f"# What is promised\n\nIt was {privacy['promise']}.\n\n{statement_text(privacy)}"
+    statement = statement_text(privacy) + BESIDES * privacy["private"]
     pages = {
         "README.md": readme(columns, facts),
         "datasheet.md": datasheet(columns, facts),
-        "privacy.md": statement + BESIDES * privacy["private"],
+        "privacy.md": f"# What is promised\n\nIt was {privacy['promise']}.\n\n{statement}",
     }
     for name, text in pages.items():
         with replacing(run.share / name) as draft:
             draft.write_text(text.rstrip() + "\n", encoding="utf-8")
+    parts = {"answers": answer_table(answers_to_hand_over(privacy)), "statement": statement} | _pictures(table)
+    write_page([report(table, columns, facts, parts)], facts["title"], run.share / "report.html", real=False)
     write_json(run.share / "privacy.json", privacy)
     tables = {name: run.shared_table.with_name(name) for name in (CSV, PARQUET)}
     write_json(run.share / "croissant.json", croissant(columns, tables, facts))
@@ -134,6 +140,20 @@ def main() -> int:
         print(f"share: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _pictures(table: pd.DataFrame) -> dict[str, str]:
+    """Pictures of the synthetic people, as HTML: one's session, and everybody's levels."""
+    from wearsynth import figures
+    from wearsynth.pages import embedded
+
+    first = table["subject"].iloc[0]
+    session = figures.as_png(figures.recording(table, first, "synthetic"))
+    people = figures.as_png(figures.people_levels({"synthetic": table}, "synthetic"))
+    return {
+        "session": embedded(session, f"Signals of the synthetic person {first} over a session"),
+        "people": embedded(people, "Level of each signal by class, a dot for each synthetic person"),
+    }
 
 
 def _check_files(folder: Path) -> None:

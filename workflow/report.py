@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 
@@ -47,8 +46,7 @@ def write_sweep_report(
         parts += ["## What it took", job_table(jobs).to_html(), folded("Each job", jobs.round(1).to_html(index=False))]
     links = [f"- [{run.name}]({os.path.relpath(run, path.parent)}/report.html)" for run in runs]
     parts += ["## Runs", "Each with its notebooks and its privacy statement.", "\n".join(links)]
-    cell = nbformat.v4.new_markdown_cell("\n\n".join(parts))
-    write_page(nbformat.v4.new_notebook(cells=[cell]), f"wearsynth: a sweep, {kind} recordings", path, kind == "real")
+    write_page(parts, f"wearsynth: a sweep, {kind} recordings", path, kind == "real")
 
 
 def budget_points(table: pd.DataFrame, unit: str) -> pd.DataFrame:
