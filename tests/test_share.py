@@ -79,7 +79,7 @@ def shared(path, licence="CC-BY-4.0", **changes):
 
 @pytest.fixture(autouse=True, scope="module")
 def no_pictures():
-    """Drawing them takes most of the time, and tests/test_pages.py looks at them."""
+    """Drawing them takes most of the time; the chain of tests/test_run.py does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "as_png", lambda figure: b"")
         yield
