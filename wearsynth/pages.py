@@ -150,9 +150,9 @@ pre code { font: inherit; }
   .banner { display: table-header-group; position: static; break-inside: avoid; line-height: 2.5;
     background: none; color: #b00020; }
   table { display: table; font-size: 7pt; }
-  table:has(th:nth-child(10)) { font-size: 6pt; }
   th, td { padding: .5mm 1mm; overflow-wrap: anywhere; }
   th:first-child { min-width: 5em; }
+  table:has(th:nth-child(10)) :is(th, td) { padding: .5mm .7mm; min-width: 0; font-size: 5.5pt; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 7pt; }
   img, tr { break-inside: avoid; }
   h1, h2, h3, summary, p:has(+ table) { break-after: avoid; }
