@@ -89,5 +89,5 @@ lock:  ## remake both locks (needs uv)
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file workflow/requirements.lock
 
 clean:  ## remove .venv and caches; recordings, runs and figures stay
-	rm -rf .venv .venv-3.* .venv-sweep .venv-peers .pytest_cache .ruff_cache .hypothesis
+	rm -rf data/cache .venv .venv-3.* .venv-sweep .venv-peers .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -185,7 +185,7 @@ class _PublicHalf:
         self.means = tf.constant(moments.means, tf.float32)
         self.factors = tf.constant(moments.factors, tf.float32)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(self, real_half: list[tf.Tensor]) -> tf.Tensor:
         """One step of the discriminator, then one of the generator; returns the loss on the fake windows."""
         weights, zeros = self.network.trainable_variables, tf.zeros((self.recipe.n_fake, 1))

@@ -113,6 +113,7 @@ class PrivateGradient:
             input_signature=[
                 tf.TensorSpec((None, width, *shape), tf.float32) for shape in (examples.shape[1:], (), ())
             ],
+            autograph=False,  # which would take seconds to read the code, and finds nothing to translate
         )
 
     def group(self, subjects: np.ndarray) -> Units:

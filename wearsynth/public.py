@@ -4,13 +4,15 @@ python -m wearsynth.public RECORDINGS    makes the table of Stress-Predict anew,
 """
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from wearsynth.files import PACKAGE, fingerprint, replacing, sha256
+from wearsynth.files import PACKAGE, fingerprint, replacing, sha256, source_of
 from wearsynth.readers import find_recordings, read_table
 from wearsynth.recordings import RecordingError
 from wearsynth.simulation import simulate_table
@@ -21,6 +23,7 @@ N_PUBLIC = 24
 # every prior, has nothing of them (`halves`).
 DEMONSTRATION = ("S5", "S9", "S13", "S17", "S21", "S25")
 STRESS_PREDICT = PACKAGE.parent / "data" / "public" / "stress_predict_1hz.csv.xz"
+CACHE = PACKAGE.parent / "data" / "cache"
 N_SIMULATED, COHORT = 40, 1000  # simulated people, and their seed: other ones than those of the default recordings
 # Digits behind the point, finer than the sensors' steps: 0.01 of BVP, 1/64 g, 0.02 degrees C.
 DIGITS = {"BVP": 2, "EDA": 4, "ACC_x": 4, "ACC_y": 4, "ACC_z": 4, "TEMP": 3}
@@ -52,7 +55,7 @@ class Cohort:
     def table(self) -> pd.DataFrame:
         """Their 1 Hz table, as `readers.read_table` makes it."""
         if not self.files:
-            return simulate_table(N_SIMULATED, COHORT)
+            return _simulated()
         if self.files[0].suffix == ".pkl":
             return read_table(self.files[0].parents[1], progress=False).table
         table = load_table(self.files[0])
@@ -137,6 +140,20 @@ def expect_others(table: pd.DataFrame, cohort: Cohort) -> None:
             for other, values in known.items():
                 if len(values) == len(own) and np.abs(values - own).max() < SAME / 10 ** DIGITS[signal]:
                     raise RecordingError(f"{name}: is {other} of {part} and so cannot be protected; leave {name} out")
+
+
+def _simulated() -> pd.DataFrame:
+    """The simulated people, whom it takes a while to make: kept from run to run, as long as the code is the same."""
+    versions = [version(package) for package in ("numpy", "scipy", "pandas", "neurokit2")]
+    path = CACHE / f"simulated_{fingerprint(N_SIMULATED, COHORT, source_of('simulation'), versions)}.parquet"
+    with suppress(OSError, ValueError):  # it is not there, or damaged
+        return pd.read_parquet(path)
+    table = simulate_table(N_SIMULATED, COHORT)
+    with suppress(OSError):  # where nothing can be written, they are made anew each time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as draft:
+            table.to_parquet(draft)
+    return table
 
 
 def main() -> int:
