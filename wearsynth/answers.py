@@ -7,8 +7,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
 import pandas as pd
+from scipy.stats import norm
 
 SIGNS = {"good": "✔ good", "fair": "○ fair", "bad": "✘ bad", "open": "? open", "left out": "– left out"}
 USEFUL, LIFELIKE, ATTACKER = "Is it useful?", "Is it lifelike?", "What does an attacker gain?"
