@@ -8,7 +8,7 @@ python := $(venv)/bin/python
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run data check sweep test test-slurm lint audit reliability bench bench-peers simulation limits images notebooks lock clean
+.PHONY: help run app data check sweep test test-slurm lint audit reliability bench bench-peers simulation limits images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -78,6 +78,9 @@ reliability: $(venv)/.installed .venv-sweep/.installed  ## damage inputs, kill r
 	$(python) -m reliability.marked_person
 	$(python) -m reliability.full_disk
 	$(python) -m reliability.kills
+
+app: $(venv)/.installed  ## choose recordings and a promise on a page in the browser, run, and take the folder home
+	$(python) -m marimo run app.py
 
 notebooks: $(venv)/.installed  ## open the notebooks in JupyterLab
 	$(python) -m jupyterlab $(ARGS)

@@ -1,9 +1,12 @@
-"""Small hand-made tables and windows."""
+"""Small hand-made tables and windows; and a browser."""
 
 import os
+import shutil
 from dataclasses import replace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side take all cores; more processes would only start slowly
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 import numpy as np
 import pandas as pd
@@ -14,6 +17,7 @@ from wearsynth.codecs import DescriptorCodec
 from wearsynth.provenance import Origin
 from wearsynth.windows import EXTENDED, Windows
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LABELS = {"baseline": 0, "amusement": 0, "stress": 1}
 
 
@@ -88,3 +92,17 @@ def undisturbed(monkeypatch):
     movement, turning, _, conductance = simulation.POPULATION.wear.spreads
     wear = simulation.POPULATION.wear._replace(spreads=(movement, turning, (0.01, 0.01), conductance))
     return replace(simulation.POPULATION, wear=wear)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, headless."""
+    if CHROMIUM is None:
+        pytest.skip("opens pages in Chromium, which is not installed (Debian: apt-get install chromium)")
+    quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*quiet, "--disable-sync"])
+        yield started
+        started.close()

@@ -2,13 +2,11 @@
 
 import base64
 import io
-import shutil
 
 import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from playwright.sync_api import sync_playwright
 from pypdf import PdfReader
 from test_answers import metrics
 from test_report import DETECTION
@@ -98,7 +96,6 @@ def test_a_picture_is_called_what_its_section_is_and_what_it_is_saved_as(tmp_pat
     assert [tag["alt"] for tag in page.find_all("img")] == ["The people: class levels", "The people"]
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 A4 = {"width": 794, "height": 1123}  # in pixels of 1/96 inch
 WARNING = BeautifulSoup(BANNER, "html.parser").text.strip()
 
@@ -138,17 +135,6 @@ def pages(tmp_path_factory):
         patch.setattr(figures, "as_png", lambda figure: picture)  # drawing takes longer than all the rest
         write_share(real, real.study.read_schedule(real.study.schedule), "CC-BY-4.0")
     return {"real": real.report, "public": public.report, "share": real.share / "report.html"}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("opens pages in Chromium, which is not installed (Debian: apt-get install chromium)")
-    quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*quiet, "--disable-sync"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
