@@ -244,5 +244,5 @@ def test_a_run_that_is_ended_leaves_nothing_behind(tmp_path, how, status):
 def test_papermill_by_hand_from_another_folder_refuses_a_mistyped_name(tmp_path):
     command = [sys.executable, "-m", "papermill", str(run.ROOT / "02-Model.ipynb"), "out.ipynb", "-p", "epsilom", "5"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode != 0 and "did you mean 'epsilon'?" in done.stderr

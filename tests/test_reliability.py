@@ -1,7 +1,6 @@
 """Small fixed versions of the commands that prove endurance, and that these commands would find what they look for."""
 
 import json
-import os
 import signal
 
 import numpy as np
@@ -81,9 +80,3 @@ def test_names_are_looked_for_in_a_pages_text_and_not_in_its_pictures(tmp_path):
     (tmp_path / "page.html").write_text('<p>S2</p><img alt="S4" src="data:image/png;base64,AB+S3+/S3/=">')
     text = marked_person.text_of(tmp_path / "page.html")
     assert "S2" in text and "S4" in text and "S3" not in text
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks into /proc")
-def test_a_killed_chain_ends_as_one_left_in_peace(tmp_path, monkeypatch):
-    monkeypatch.setattr(kills, "KILLS_A_ROUND", (2, 3))
-    assert kills.kill(2, 3, tmp_path).total() == 2

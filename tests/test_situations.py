@@ -48,7 +48,7 @@ def program(*words, cwd="/", without=(), **environment):
     kept = {name: value for name, value in os.environ.items() if name not in (*without, "PYTHONPATH")}
     command = [sys.executable, *map(str, words)]
     kept["TQDM_DISABLE"] = "1"  # progress is shown where it is slow
-    done = subprocess.run(command, cwd=cwd, env=kept | environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=cwd, env=kept | environment, capture_output=True, text=True, timeout=600)
     return done.returncode, done.stderr
 
 

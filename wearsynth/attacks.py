@@ -18,6 +18,7 @@ from sklearn.metrics import pairwise_distances, pairwise_distances_argmin_min
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from wearsynth.features import simple_features
 from wearsynth.overlap import view
@@ -44,6 +45,7 @@ class Guesses(NamedTuple):
     others: np.ndarray
 
 
+@threadpool_limits.wrap(limits=1)  # the same to the last bit, however many cores there are
 def attacks_on_windows(
     real: Windows, synthetic_all: Windows, synthetic_by_fold: dict[str, Windows], public: Windows
 ) -> dict[str, dict]:

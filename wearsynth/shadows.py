@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from dtaidistance import dtw_ndim
+from threadpoolctl import threadpool_limits
 
 from wearsynth.attacks import ROUNDING, Guesses, closest_distances, record
 from wearsynth.generators import Plan, train
@@ -31,6 +32,7 @@ PEOPLE_DRAWN = 15  # from each shadow generator
 Measure = Callable[[Windows, Windows], np.ndarray]
 
 
+@threadpool_limits.wrap(limits=1)  # the same to the last bit, however many cores there are
 def attacks_on_people(real: Windows, synthetic_by_fold: dict[str, Windows], public: Windows) -> dict[str, dict]:
     """Guesses of each person whether a fold's generator saw them: all but one did.
 
