@@ -93,7 +93,7 @@ def rows(
     table = []
     for name, record in records.items():
         low, high = record["ci95"]
-        found = {
+        found = {  # empty where there are too few people to tell
             f"found_at_{rate}": record["true_positive_rates"][str(rate)]["rate"] for rate in attacks.FALSE_POSITIVES
         }
         implied = max(each["epsilon_implied"] for each in record["true_positive_rates"].values())

@@ -22,7 +22,7 @@ RECORDS = {
     "closest_window": {"score": 0.53, "chance": 0.5, "ci95": [0.47, 0.58], "folds": 3}
     | {"true_positive_rates": dict.fromkeys(("0.01", "0.001"), {"rate": 0.02, "ci95": [0.0, 0.1]})},
     "reference_generator": {"score": 0.55, "chance": 0.5, "ci95": None, "folds": 1}
-    | {"true_positive_rates": dict.fromkeys(("0.01", "0.001"), {"rate": 0.02, "ci95": None})},
+    | {"true_positive_rates": {"0.01": {"rate": 0.02, "ci95": None}, "0.001": {"rate": None, "ci95": None}}},
 }
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
+from scipy.stats import beta
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.metrics import pairwise_distances, pairwise_distances_argmin_min
@@ -78,7 +79,8 @@ def record(folds: list[Guesses]) -> dict:
         `score`, mean over folds of the area under the ROC curve; `chance`, what guessing scores; `ci95`, the score's
         95 % bootstrap interval over folds, None for a single one; `folds`, how many; and `true_positive_rates`: for
         each of FALSE_POSITIVES the share of members that is found, of all folds together, its `ci95`, and the
-        `epsilon_implied`: a mechanism for which that rate is true has this epsilon at least (0: none is implied).
+        `epsilon_implied`: a mechanism for which that rate is true has this epsilon at least (0: none is implied). The
+        rate is None where there are too few others to see so few false positives: the people of a study, mostly.
     """
     scores = np.array([_auroc(*guesses) for guesses in folds])
     return {
@@ -99,6 +101,10 @@ def true_positive_rate(guesses: Guesses, false_positive_rate: float) -> float:
 def _found(folds: list[Guesses], rate: float) -> dict:
     """The true positive rate at a rate of false positives, with its interval over folds, and what it implies."""
 
+    n_others = sum(len(guesses.others) for guesses in folds)
+    if n_others * rate < 1 - 1e-9:
+        return {"rate": None, "ci95": None, "epsilon_implied": 0.0}
+
     def of(chosen: np.ndarray) -> float:
         together = Guesses(*(np.concatenate(parts) for parts in zip(*(folds[number] for number in chosen))))
         return true_positive_rate(together, rate)
@@ -108,8 +114,12 @@ def _found(folds: list[Guesses], rate: float) -> dict:
         return {"rate": found, "ci95": None, "epsilon_implied": 0.0}
     resampled = [of(rng.integers(0, n, n)) for _ in range(RESAMPLED)]
     low, high = np.quantile(resampled, [0.025, 0.975])
-    # Of the interval's low end, as a rate may be high by luck. Windows of one person are alike: it is no bound.
-    return {"rate": found, "ci95": [float(low), float(high)], "epsilon_implied": float(np.log(max(low / rate, 1.0)))}
+    # Of the low end, as a rate may be high by luck, and of the highest rate of false positives that goes with
+    # so few among the others (Clopper and Pearson). Windows of one person are alike: it is no bound.
+    false_positives = int(rate * n_others + 1e-9)
+    highest = beta.ppf(0.975, false_positives + 1, n_others - false_positives)
+    implied = float(np.log(max(low / highest, 1.0)))
+    return {"rate": found, "ci95": [float(low), float(high)], "epsilon_implied": implied}
 
 
 def closest_window(members: Windows, others: Windows, synthetic: Windows) -> Guesses:

@@ -271,7 +271,10 @@ def attacks(records: dict[str, dict], kind: str) -> Figure:
         _interval(axes[0, 0], row, record["score"], record["ci95"], record["chance"])
         for ax, rate in zip(axes[0, 1:], FALSE_POSITIVES):
             found = record["true_positive_rates"][str(rate)]
-            _interval(ax, row, found["rate"], found["ci95"], rate)
+            if found["rate"] is None:
+                ax.text(0.03, row, "too few people to tell", va="center", fontsize="small", color="#4D4D4D")
+            else:
+                _interval(ax, row, found["rate"], found["ci95"], rate)
     axes[0, 0].set(ylim=(max(len(records), 1) - 0.5, -0.5))
     axes[0, 0].set_yticks(range(len(records)), [name.replace("_", " ") for name in records])
     for ax, title in zip(axes[0], ["area under the ROC curve", *rates]):
