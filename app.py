@@ -41,6 +41,7 @@ def _(mo):
     sources = {"public people, to try it out": "", "simulated people": "simulated", "my own": "own"}
     recordings = mo.ui.radio(sources, value="public people, to try it out", label="**Whose recordings?**")
     path = mo.ui.text(label="their folder or file, on this machine", full_width=True)
+    study = mo.ui.text(label="a study file, that says what their conditions mean; none for WESAD's", full_width=True)
     unit = mo.ui.radio(
         {"a person: all that somebody gave": "subject", "a window: one minute of it": "window"},
         value="a person: all that somebody gave",
@@ -50,11 +51,11 @@ def _(mo):
         steps=[0.1, 0.3, 1, 3, 10], value=3, show_value=True, label="**How well?** epsilon, smaller is more private"
     )
     quick = mo.ui.switch(label="only a quick look: figures too rough to quote")
-    return epsilon, path, quick, recordings, unit
+    return epsilon, path, quick, recordings, study, unit
 
 
 @app.cell
-def _(epsilon, mo, most_found, path, quick, recordings, unit):
+def _(epsilon, mo, most_found, path, quick, recordings, study, unit):
     delta = 1e-3 if unit.value == "subject" else 1e-4
     found = most_found(epsilon.value, delta)
     protected = "one of the people" if unit.value == "subject" else "one window"
@@ -67,7 +68,7 @@ def _(epsilon, mo, most_found, path, quick, recordings, unit):
     mo.vstack(
         [
             recordings,
-            *([path] if recordings.value == "own" else []),
+            *([path, study] if recordings.value == "own" else []),
             unit,
             epsilon,
             mo.callout(mo.md(meaning if unit.value == "subject" else f"{meaning} {weaker}"), kind=kind),
@@ -86,7 +87,7 @@ def _(mo):
 
 
 @app.cell
-def _(RunFolder, delta, epsilon, mo, path, quick, recordings, root, start, subprocess, sys, unit):
+def _(RunFolder, delta, epsilon, mo, path, quick, recordings, root, start, study, subprocess, sys, unit):
     mo.stop(not start.value)
     given = path.value.strip() if recordings.value == "own" else recordings.value
     mo.stop(
@@ -97,7 +98,8 @@ def _(RunFolder, delta, epsilon, mo, path, quick, recordings, root, start, subpr
     size = "smoke" if quick.value else "default"
     out = root / "runs" / f"app-{source}-{size}-{unit.value}-{epsilon.value:g}"
     command = [sys.executable, root / "run.py", "--recordings", given, "--preset", size, "--out", out]
-    for name, value in {"unit": unit.value, "epsilon": epsilon.value, "delta": delta}.items():
+    chosen = {"unit": unit.value, "epsilon": epsilon.value, "delta": delta}
+    for name, value in (chosen | ({"study": study.value.strip()} if source == "own" else {})).items():
         command += ["-p", name, str(value)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     last = ""

@@ -70,7 +70,7 @@ def test_a_visit_from_choice_to_folder(page):
     page.get_by_text("What came of it").wait_for()
     page.get_by_text("What does an attacker gain?").wait_for()
     with page.expect_download() as download:
-        page.get_by_text("The folder to hand over").click()
+        page.get_by_role("link", name="The folder to hand over").click()
     with zipfile.ZipFile(io.BytesIO(download.value.path().read_bytes())) as archive:
         given = json.loads(archive.read("share/README.md"))
     assert dict(zip(given[::2], given[1::2]))["--recordings"] == ""
@@ -86,6 +86,6 @@ def test_a_run_that_fails_says_why(page, tmp_path):
 
 def test_own_recordings_are_asked_for(page):
     page.get_by_text("my own").click()
-    page.get_by_role("textbox").wait_for()
+    page.get_by_role("textbox").first.wait_for()
     page.get_by_role("button", name="Run").click()
     page.get_by_text("Say where your recordings are").wait_for()
