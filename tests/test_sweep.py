@@ -231,9 +231,8 @@ def real_sweep(tmp_path_factory) -> tuple[Path, Path]:
     if not sweep.SNAKEMAKE.exists():
         pytest.skip("Snakemake is not set up: it takes Python 3.11 or later")
     folder = tmp_path_factory.mktemp("sweep")
-    tiny = {"epsilon": "inf", "folds": "S2,S3", "private_epsilons": ""} | {
-        name: str(value) for name, value in run.PRESETS["smoke"].items() if name != "private_epsilons"
-    }
+    smoke = {name: str(value) for name, value in run.PRESETS["smoke"].items()}
+    tiny = smoke | {"epsilon": "inf", "folds": "S2,S3", "private_epsilons": "", "detectors": "logistic_regression"}
     (folder / "tiny.yaml").write_text(
         "grid:\n  - seed: 1\nparameters:\n"
         + "".join(f"  {name}: {json.dumps(value)}\n" for name, value in tiny.items())
