@@ -224,6 +224,14 @@ def test_one_process_and_two_find_the_same(folds, trainings, monkeypatch, tmp_pa
     assert len(trainings) == 14
 
 
+def test_a_network_that_another_process_trains_is_the_same(folds, monkeypatch, tmp_path):
+    found = []
+    for n_processes in (1, 2):
+        monkeypatch.setattr(protocols.joblib, "cpu_count", lambda n=n_processes: n)
+        found.append(cross_validate(["cnn"], ["tstr"], folds, [0], 1, tmp_path / str(n_processes)))
+    pd.testing.assert_frame_equal(*found, check_exact=True)
+
+
 def test_what_was_finished_before_a_stop_is_not_done_again(folds, in_this_process, monkeypatch, tmp_path):
     names, done, stop_at = ["tstr", "trtr", "tstr_leaky"], [], 3
 
