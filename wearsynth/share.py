@@ -19,7 +19,8 @@ import pandas as pd
 
 from wearsynth import __version__
 from wearsynth.answers import answer_table, answers_to_hand_over
-from wearsynth.datasheet import CSV, PARQUET, croissant, datasheet, describe, facts_of, readme, report
+from wearsynth.croissant import croissant
+from wearsynth.datasheet import CSV, PARQUET, datasheet, describe, facts_of, readme, report
 from wearsynth.files import replacing, sha256, write_json
 from wearsynth.privacy import Promise
 from wearsynth.provenance import KINDS
