@@ -19,11 +19,11 @@ def _():
 
     import marimo as mo
 
-    from wearsynth.answers import SIGNS, answers, most_found
+    from wearsynth.answers import FEW, MANY, answer_table, answers, most_found
     from wearsynth.runs import RunFolder
 
     root = Path(__file__).resolve().parent
-    return RunFolder, SIGNS, answers, io, mo, most_found, root, subprocess, sys, zipfile
+    return FEW, MANY, RunFolder, answer_table, answers, io, mo, most_found, root, subprocess, sys, zipfile
 
 
 @app.cell
@@ -55,7 +55,7 @@ def _(mo):
 
 
 @app.cell
-def _(epsilon, mo, most_found, path, quick, recordings, study, unit):
+def _(FEW, MANY, epsilon, mo, most_found, path, quick, recordings, study, unit):
     delta = 1e-3 if unit.value == "subject" else 1e-4
     found = most_found(epsilon.value, delta)
     protected = "one of the people" if unit.value == "subject" else "one window"
@@ -64,7 +64,7 @@ def _(epsilon, mo, most_found, path, quick, recordings, study, unit):
         f"is right about **at most {found:.0%}** of those who were (delta {delta:g})."
     )
     weaker = "A person has many windows: for all of them together the promise is far weaker, and may be none."
-    kind = "success" if found <= 0.05 else "neutral" if found <= 0.5 else "warn"
+    kind = "success" if found <= FEW else "neutral" if found <= MANY else "warn"
     mo.vstack(
         [
             recordings,
@@ -119,11 +119,7 @@ def _(RunFolder, delta, epsilon, mo, path, quick, recordings, root, start, study
 
 
 @app.cell
-def _(SIGNS, answers, folder, io, mo, zipfile):
-    rows = [
-        {"": SIGNS[each.sign], "question": each.question, "by this figure": each.figure, "reason": each.reason}
-        for each in answers(folder.metrics)
-    ]
+def _(answer_table, answers, folder, io, mo, zipfile):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(folder.share.iterdir()):
@@ -131,7 +127,7 @@ def _(SIGNS, answers, folder, io, mo, zipfile):
     mo.vstack(
         [
             mo.md("## What came of it"),
-            mo.ui.table(rows, selection=None, show_download=False, wrapped_columns=[*rows[0]]),
+            mo.Html(answer_table(answers(folder.metrics))),
             mo.download(packed.getvalue(), "share.zip", "application/zip", label="The folder to hand over"),
             mo.md(f"The whole report, which is not to be passed on where people are real: `{folder.report}`"),
         ]
