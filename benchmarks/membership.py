@@ -48,12 +48,11 @@ def main() -> None:
 def promised(run: RunFolder, promise: Promise, n_shadows: int) -> pd.DataFrame:
     """Attacks the generators that are trained under a promise; a row an attack, as `rows`."""
     real, training, public = (run.windows(what) for what in ("real", "training", "public"))
-    people = list(dict.fromkeys(real.subjects))
     plans = [
         generators.plan(promise, "steered", run.prior(), n_units)
         for n_units in (training.n_units(promise.unit), training.n_units(promise.unit) // 2)
     ]
-    names = [EVERYONE, *people]
+    names = [EVERYONE, *real.people]
     arguments = ((run, training.without(name), plans[0], number) for number, name in enumerate(names))
     synthetic = dict(zip(names, one_core_each(drawn, arguments, len(names), "generator")))
     schedule = run.study.read_schedule(run.study.schedule)
@@ -70,11 +69,11 @@ def drawn(run: RunFolder, training: Windows, planned: generators.Plan, seed: int
 def remembered(run: RunFolder, n_shadows: int) -> pd.DataFrame:
     """Attacks what puts out the windows that it saw: what does not find these is no attack."""
     real, public = run.windows("real"), run.windows("public")
-    people, rng = np.array(list(dict.fromkeys(real.subjects))), np.random.default_rng(0)
+    people, rng = np.array(real.people), np.random.default_rng(0)
     saw = np.array([rng.permutation(len(people)) < len(people) // 2 for _ in range(n_shadows)])
     seen = [real[np.isin(real.subjects, people[each])] for each in saw]
-    measured = shadows.measures(public)
-    close = {name: np.transpose([measure(real, each) for each in seen]) for name, measure in measured.items()}
+    measured = shadows.measures(real, public)
+    close = {name: np.transpose([measure(each) for each in seen]) for name, measure in measured.items()}
     table = rows(real, real, {name: real.without(name) for name in people}, public, close, saw.T)
     return table.assign(generator=MEMORY)
 

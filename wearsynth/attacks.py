@@ -19,10 +19,10 @@ from sklearn.metrics import pairwise_distances, pairwise_distances_argmin_min
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from wearsynth.features import simple_features
 from wearsynth.overlap import view
+from wearsynth.parallel import on_one_core
 from wearsynth.scores import auroc, bootstrap_interval
 from wearsynth.windows import Windows
 
@@ -46,7 +46,7 @@ class Guesses(NamedTuple):
     others: np.ndarray
 
 
-@threadpool_limits.wrap(limits=1)  # the same to the last bit, however many cores there are
+@on_one_core
 def attacks_on_windows(
     real: Windows, synthetic_all: Windows, synthetic_by_fold: dict[str, Windows], public: Windows
 ) -> dict[str, dict]:

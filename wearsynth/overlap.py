@@ -14,9 +14,9 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from wearsynth.features import simple_features
+from wearsynth.parallel import on_one_core
 from wearsynth.two_sample import random_convolutions
 from wearsynth.windows import Windows
 
@@ -45,7 +45,7 @@ def view(windows: Windows) -> np.ndarray:
     return np.hstack([random_convolutions(4 * (values - 0.5)), simple_features(values)])
 
 
-@threadpool_limits.wrap(limits=1)  # the same to the last bit, however many cores there are
+@on_one_core
 def compare_clouds(real: Windows, synthetic: Windows, public: Windows) -> dict[str, float]:
     """Compares two sets of windows by every number of this module.
 

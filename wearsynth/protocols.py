@@ -147,7 +147,7 @@ class Folds:
     @classmethod
     def among(cls, windows: Windows, most: int) -> "Folds":
         """Of one set of people, each held out from the others; of the first ones, as it takes a training each."""
-        people = list(dict.fromkeys(windows.subjects))[:most]
+        people = windows.people[:most]
         chosen = windows[np.isin(windows.subjects, people)]
         return cls(chosen, chosen, dict.fromkeys(people, chosen), None)
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 from dtaidistance import dtw_ndim
-from threadpoolctl import threadpool_limits
 
 from wearsynth.attacks import ROUNDING, Guesses, closest_distances, record
 from wearsynth.generators import Plan, train
 from wearsynth.overlap import Encoder
-from wearsynth.parallel import one_core_each
+from wearsynth.parallel import on_one_core, one_core_each
 from wearsynth.scores import bootstrap_interval
 from wearsynth.sessions import draw_people
 from wearsynth.studies import Part
@@ -28,11 +27,10 @@ MOST_SLICES = 300  # of each set of windows
 FEWEST_GENERATORS = 3  # fewer say nothing of what is usual
 PEOPLE_DRAWN = 15  # from each shadow generator
 
-# (windows of everybody, synthetic ones of a generator) -> how close the generator comes to each person, (n_people,).
-Measure = Callable[[Windows, Windows], np.ndarray]
+Measure = Callable[[Windows], np.ndarray]  # windows of a generator -> how close it comes to each person, (n_people,)
 
 
-@threadpool_limits.wrap(limits=1)  # the same to the last bit, however many cores there are
+@on_one_core
 def attacks_on_people(real: Windows, synthetic_by_fold: dict[str, Windows], public: Windows) -> dict[str, dict]:
     """Guesses of each person whether a fold's generator saw them: all but one did.
 
@@ -48,14 +46,11 @@ def attacks_on_people(real: Windows, synthetic_by_fold: dict[str, Windows], publ
     """
     if len(synthetic_by_fold) < FEWEST_GENERATORS:
         return {}
-    measured = measures(public)
-    answers = [[measure(real, each) for each in synthetic_by_fold.values()] for measure in measured.values()]
-    tested = np.isin(_people(real), list(synthetic_by_fold))
-    order = [list(_people(real)[tested]).index(name) for name in synthetic_by_fold]
-    own = np.eye(len(order), dtype=bool)
+    rows = [real.people.index(name) for name in synthetic_by_fold]
+    own = np.eye(len(rows), dtype=bool)
     records = {}
-    for name, answer in zip(measured, answers):
-        close = _standardised(np.transpose(answer)[tested][order])
+    for name, measure in measures(real, public).items():
+        close = _standardised(np.transpose([measure(each) for each in synthetic_by_fold.values()])[rows])
         records[f"people_by_{name}"] = record(
             [Guesses(row[~of_self], row[of_self]) for row, of_self in zip(close, own)]
         )
@@ -106,41 +101,45 @@ def train_shadows(
     Returns:
         What `attacks_by_shadows` takes.
     """
-    people, rng = _people(real), np.random.default_rng(seed)
-    measured = measures(public)
+    people, rng = np.array(real.people), np.random.default_rng(seed)
+    measured = measures(real, public)
     # In pairs of one half and the other: everybody is seen as often as not.
     halves = [rng.permutation(len(people)) < len(people) // 2 for _ in range((n_generators + 1) // 2)]
     saw = np.array([side for half in halves for side in (half, ~half)][:n_generators])
     arguments = (
-        (real, training[np.isin(training.subjects, people[each])], planned, schedule, cut, measured, seed + number)
+        (training[np.isin(training.subjects, people[each])], planned, schedule, cut, measured, seed + number)
         for number, each in enumerate(saw)
     )
     answers = list(one_core_each(_train_and_measure, arguments, n_generators, "shadow generator"))
     return {name: np.transpose([each[name] for each in answers]) for name in measured}, saw.T
 
 
-def measures(public: Windows) -> dict[str, Measure]:
-    """Ways to ask how close a generator comes to people.
+def measures(real: Windows, public: Windows) -> dict[str, Measure]:
+    """Ways to ask how close a generator comes to people; what is the same for all generators is worked out here.
+
+    Args:
+        real: the people's windows.
+        public: windows of the prior's people.
 
     Returns:
         'closest_window': by windows' distance to the closest synthetic one; 'means': by how the means of classes lean
         towards the person's, in the encoder's axes; 'slices': by dynamic time warping of SLICE_SECONDS.
     """
-    encoder = Encoder(public)
+    encoder, thinned = Encoder(public), _thinned(real)
+    points = encoder(real)
 
-    def closest(real: Windows, synthetic: Windows) -> np.ndarray:
+    def closest(synthetic: Windows) -> np.ndarray:
         return _by_person(-np.log(np.maximum(closest_distances(real, synthetic), ROUNDING)), real)
 
-    def means(real: Windows, synthetic: Windows) -> np.ndarray:
-        ours, theirs, leaning = encoder(real), encoder(synthetic), 0.0
+    def means(synthetic: Windows) -> np.ndarray:
+        theirs, leaning = encoder(synthetic), 0.0
         for label in range(len(real.classes)):
             rows = real.labels == label
-            own = np.array([ours[rows & (real.subjects == person)].mean(axis=0) for person in _people(real)])
+            own = np.array([points[rows & (real.subjects == person)].mean(axis=0) for person in real.people])
             leaning += (own - own.mean(axis=0)) @ (theirs[synthetic.labels == label].mean(axis=0) - own.mean(axis=0))
         return leaning
 
-    def slices(real: Windows, synthetic: Windows) -> np.ndarray:
-        thinned = _thinned(real)
+    def slices(synthetic: Windows) -> np.ndarray:
         return _by_person(-np.log(np.maximum(slice_distances(thinned, synthetic).min(axis=1), ROUNDING)), thinned)
 
     return {"closest_window": closest, "means": means, "slices": slices}
@@ -181,7 +180,6 @@ def slice_distances(windows: Windows, others: Windows) -> np.ndarray:
 
 
 def _train_and_measure(
-    real: Windows,
     training: Windows,
     planned: Plan,
     schedule: tuple[Part, ...],
@@ -190,7 +188,7 @@ def _train_and_measure(
     seed: int,
 ) -> dict[str, np.ndarray]:
     synthetic = cut(draw_people(train(training, planned, seed, name=None), PEOPLE_DRAWN, schedule, seed))
-    return {name: measure(real, synthetic) for name, measure in measured.items()}
+    return {name: measure(synthetic) for name, measure in measured.items()}
 
 
 def _standardised(close: np.ndarray) -> np.ndarray:
@@ -212,12 +210,8 @@ def _likelihood_ratios(close: np.ndarray, saw: np.ndarray) -> np.ndarray:
     return (seen - unseen) * (close - (seen + unseen) / 2) / variance
 
 
-def _people(windows: Windows) -> np.ndarray:
-    return np.array(list(dict.fromkeys(windows.subjects)))
-
-
 def _by_person(numbers: np.ndarray, windows: Windows) -> np.ndarray:
-    return np.array([numbers[windows.subjects == person].mean() for person in _people(windows)])
+    return np.array([numbers[windows.subjects == person].mean() for person in windows.people])
 
 
 def _thinned(windows: Windows) -> Windows:

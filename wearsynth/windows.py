@@ -73,6 +73,11 @@ class Windows:
         """The windows of everybody else; of all, where nobody is called that."""
         return self[self.subjects != subject]
 
+    @property
+    def people(self) -> list[str]:
+        """Whose windows these are, in order."""
+        return list(dict.fromkeys(self.subjects))
+
     def n_units(self, unit: str) -> int:
         """How many there are of what is protected: windows, or under unit 'subject' people."""
         return len(self) if unit == "window" else len(np.unique(self.subjects))
