@@ -35,8 +35,8 @@ def ranked():
         "matched noise": Windows(noise, good.labels, good.subjects, good.signals),
         "one window": Windows(np.repeat(good.values[:1], len(good), axis=0), good.labels, good.subjects, good.signals),
     }
-    public = people(4)
-    return {name: overlap.compare_clouds(real, windows, public) for name, windows in sets.items()}
+    encoder = overlap.Encoder(people(4))
+    return {name: overlap.compare_clouds(real, windows, encoder) for name, windows in sets.items()}
 
 
 SMALL_WHERE_BETTER = {"wasserstein", "frechet_distance", "mmd", "prediction_ratio"}
@@ -58,7 +58,7 @@ def test_other_people_overlap_more_than_worse_windows(ranked, worse):
 
 def test_the_same_windows_overlap_wholly():
     windows = people(0)
-    same = overlap.compare_clouds(windows, windows, people(1))
+    same = overlap.compare_clouds(windows, windows, overlap.Encoder(people(1)))
     assert same["wasserstein"] == 0 and same["frechet_distance"] == pytest.approx(0, abs=1e-3)
     assert same["coverage"] == 1
     assert same["alpha_precision"] == pytest.approx(1, abs=0.02)  # shares of so few windows are coarse
@@ -110,7 +110,7 @@ def test_alpha_precision_and_beta_recall_know_the_middle_from_the_whole():
 
 
 def test_numbers_do_not_depend_on_the_order_of_windows():
-    real, synthetic, public = people(0), people(1), people(2)
+    real, synthetic, encoder = people(0), people(1), overlap.Encoder(people(2))
     shuffled = synthetic[np.random.default_rng(0).permutation(len(synthetic))]
-    once, again = (overlap.compare_clouds(real, each, public) for each in (synthetic, shuffled))
+    once, again = (overlap.compare_clouds(real, each, encoder) for each in (synthetic, shuffled))
     assert once == pytest.approx(again, rel=1e-6)

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from wearsynth import generators, shadows
+from wearsynth.overlap import Encoder
 from wearsynth.privacy import Promise
 from wearsynth.studies import WESAD
 from wearsynth.windows import Windows, concatenate, make_windows
@@ -36,29 +37,29 @@ def cohort():
 
 
 @pytest.fixture(scope="module")
-def public():
-    return concatenate([person(number) for number in range(100, 110)])
+def encoder():
+    return Encoder(concatenate([person(number) for number in range(100, 110)]))
 
 
-def test_a_fold_without_somebody_is_found_where_generators_remember(cohort, public):
+def test_a_fold_without_somebody_is_found_where_generators_remember(cohort, encoder):
     names = [f"S{number}" for number in (3, 0, 5, 6)]  # in another order than that of the windows
     by_fold = {
         name: generated([(n, cohort.of(f"S{n}")) for n in range(8) if f"S{n}" != name], 1000 + order)
         for order, name in enumerate(names)
     }
-    records = shadows.attacks_on_people(cohort, by_fold, public)
+    records = shadows.attacks_on_people(cohort, by_fold, encoder)
     assert [*records] == [f"people_by_{name}" for name in MEASURES]
     for found in records.values():
         assert found["score"] == 1 and found["folds"] == 4
     assert json.loads(json.dumps(records)) == records
-    assert shadows.attacks_on_people(cohort, dict(list(by_fold.items())[:2]), public) == {}
+    assert shadows.attacks_on_people(cohort, dict(list(by_fold.items())[:2]), encoder) == {}
 
 
-def test_nobody_is_found_where_generators_know_nobody(public):
+def test_nobody_is_found_where_generators_know_nobody(encoder):
     """Of 40 people, so that the score's standard error is .05 at most: three of these."""
     many = concatenate([person(number, 6) for number in range(40)])
     blind = {f"S{number}": concatenate([person(1000 + number), person(2000 + number)]) for number in range(40)}
-    for name, found in shadows.attacks_on_people(many, blind, public).items():
+    for name, found in shadows.attacks_on_people(many, blind, encoder).items():
         assert found["score"] == pytest.approx(0.5, abs=0.15), name
 
 
@@ -134,7 +135,7 @@ def test_shadow_generators_see_half_of_the_people_and_those_without_privacy_are_
     close, saw = shadows.train_shadows(
         real,
         training,
-        real,
+        Encoder(real),
         planned,
         WESAD.read_schedule("baseline 5, stress 5"),
         lambda drawn: make_windows(drawn, "EDA,HR", "subject", 60, 60),

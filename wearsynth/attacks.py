@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from wearsynth.features import simple_features
 from wearsynth.overlap import view
-from wearsynth.parallel import on_one_core
+from wearsynth.parallel import on_one_core, one_core_each
 from wearsynth.scores import auroc, bootstrap_interval
 from wearsynth.windows import Windows
 
@@ -61,15 +61,10 @@ def attacks_on_windows(
     Returns:
         By attack a record as `record` makes it. Empty if nobody was held out.
     """
-    folds = synthetic_by_fold.items()
-    attacks = {"closest_window": [closest_window(real.without(name), real.of(name), own) for name, own in folds]}
-    for attack in (density_ratio, likelihood_ratio, classifier):
-        guesses = [attack(real.without(name), real.of(name), own, public) for name, own in folds]
-        attacks[attack.__name__] = guesses
-    attacks["reference_generator"] = [
-        reference_generator(real.of(name), real.without(name), synthetic_all, own) for name, own in folds
-    ]
-    return {name: record(guesses) for name, guesses in attacks.items() if guesses}
+    views = view(real), view(public)  # the same in every fold
+    arguments = ((real, name, synthetic_all, own, public, *views) for name, own in synthetic_by_fold.items())
+    folds = list(one_core_each(_attack_fold, arguments, len(synthetic_by_fold), "fold"))
+    return {name: record([fold[name] for fold in folds]) for name in (folds[0] if folds else ())}
 
 
 def record(folds: list[Guesses]) -> dict:
@@ -122,6 +117,26 @@ def _found(folds: list[Guesses], rate: float) -> dict:
     return {"rate": found, "ci95": [float(low), float(high)], "epsilon_implied": implied}
 
 
+def _attack_fold(
+    real: Windows,
+    person: str,
+    synthetic_all: Windows,
+    synthetic: Windows,
+    public: Windows,
+    real_view: np.ndarray,
+    public_view: np.ndarray,
+) -> dict[str, Guesses]:
+    """Every attack on the fold that holds a person out, by name."""
+    members, others, held_out = real.without(person), real.of(person), real.subjects == person
+    return {
+        "closest_window": closest_window(members, others, synthetic),
+        "density_ratio": density_ratio(members, others, synthetic, public),
+        "likelihood_ratio": likelihood_ratio(members, others, synthetic, public),
+        "classifier": classifier(real_view[~held_out], real_view[held_out], view(synthetic), public_view),
+        "reference_generator": reference_generator(others, members, synthetic_all, synthetic),
+    }
+
+
 def closest_window(members: Windows, others: Windows, synthetic: Windows) -> Guesses:
     """Takes windows close to a synthetic one for members (GAN-Leaks, Chen et al. 2020, arXiv 1909.03935).
 
@@ -168,15 +183,14 @@ def likelihood_ratio(members: Windows, others: Windows, synthetic: Windows, publ
     return Guesses(*map(gained, candidates))
 
 
-def classifier(members: Windows, others: Windows, synthetic: Windows, public: Windows) -> Guesses:
+def classifier(members: np.ndarray, others: np.ndarray, synthetic: np.ndarray, public: np.ndarray) -> Guesses:
     """Takes windows for members that a classifier takes for synthetic ones rather than for public ones.
 
-    It sees random convolutions and simple features; arguments as of `density_ratio`.
+    It sees random convolutions and simple features; arguments as of `density_ratio`, by `overlap.view`.
     """
-    sources = [view(windows) for windows in (members, others, synthetic, public)]
     detector = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(0, 5, 6), class_weight="balanced"))
-    detector.fit(np.concatenate(sources[2:]), np.repeat([1, 0], [len(synthetic), len(public)]))
-    return Guesses(*map(detector.decision_function, sources[:2]))
+    detector.fit(np.concatenate([synthetic, public]), np.repeat([1, 0], [len(synthetic), len(public)]))
+    return Guesses(*map(detector.decision_function, (members, others)))
 
 
 def _points(*sources: Windows) -> list[np.ndarray]:
@@ -201,13 +215,18 @@ def reference_generator(person: Windows, others: Windows, seen: Windows, unseen:
         unseen: windows of one that saw the others only.
     """
     n = min(len(seen), len(unseen))  # of two sets, the larger one is closer to everything
-    seen, unseen = (windows[np.arange(n)] for windows in (seen, unseen))
+    seen, unseen = (thinned(windows, n) for windows in (seen, unseen))
 
     def times_closer(windows: Windows) -> np.ndarray:
         closer, farther = (np.maximum(closest_distances(windows, each), ROUNDING) for each in (seen, unseen))
         return farther / closer
 
     return Guesses(times_closer(person), times_closer(others))
+
+
+def thinned(windows: Windows, most: int) -> Windows:
+    """As many windows at most, evenly spaced."""
+    return windows[np.linspace(0, len(windows) - 1, min(len(windows), most)).astype(int)]
 
 
 def closest_distances(windows: Windows, synthetic: Windows) -> np.ndarray:

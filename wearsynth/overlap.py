@@ -46,19 +46,18 @@ def view(windows: Windows) -> np.ndarray:
 
 
 @on_one_core
-def compare_clouds(real: Windows, synthetic: Windows, public: Windows) -> dict[str, float]:
+def compare_clouds(real: Windows, synthetic: Windows, encoder: Encoder) -> dict[str, float]:
     """Compares two sets of windows by every number of this module.
 
     Args:
         real: windows of people.
         synthetic: windows to compare with them, of the same classes.
-        public: windows of others, from which the encoder's axes come.
+        encoder: of public windows.
 
     Returns:
         `wasserstein`, `frechet_distance`, `mmd`, `density`, `coverage`, `alpha_precision`, `beta_recall`, each the mean
         over classes, and `prediction_ratio`.
     """
-    encoder = Encoder(public)
     points = {name: encoder(windows) for name, windows in {"real": real, "synthetic": synthetic}.items()}
     by_class = []
     for label in range(len(real.classes)):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from dtaidistance import dtw_ndim
 
-from wearsynth.attacks import ROUNDING, Guesses, closest_distances, record
+from wearsynth.attacks import ROUNDING, Guesses, closest_distances, record, thinned
 from wearsynth.generators import Plan, train
 from wearsynth.overlap import Encoder
 from wearsynth.parallel import on_one_core, one_core_each
@@ -31,7 +31,7 @@ Measure = Callable[[Windows], np.ndarray]  # windows of a generator -> how close
 
 
 @on_one_core
-def attacks_on_people(real: Windows, synthetic_by_fold: dict[str, Windows], public: Windows) -> dict[str, dict]:
+def attacks_on_people(real: Windows, synthetic_by_fold: dict[str, Windows], encoder: Encoder) -> dict[str, dict]:
     """Guesses of each person whether a fold's generator saw them: all but one did.
 
     Those that saw the person say how close is usual: one that stays farther away did not.
@@ -39,7 +39,7 @@ def attacks_on_people(real: Windows, synthetic_by_fold: dict[str, Windows], publ
     Args:
         real: windows of everybody.
         synthetic_by_fold: held-out person -> windows of the generator that never saw that person.
-        public: windows of the prior's people.
+        encoder: of the prior's people's windows.
 
     Returns:
         By measure of closeness a record as `attacks.record` makes it; a person is a fold. Empty for a few folds.
@@ -49,7 +49,7 @@ def attacks_on_people(real: Windows, synthetic_by_fold: dict[str, Windows], publ
     rows = [real.people.index(name) for name in synthetic_by_fold]
     own = np.eye(len(rows), dtype=bool)
     records = {}
-    for name, measure in measures(real, public).items():
+    for name, measure in measures(real, encoder).items():
         close = _standardised(np.transpose([measure(each) for each in synthetic_by_fold.values()])[rows])
         records[f"people_by_{name}"] = record(
             [Guesses(row[~of_self], row[of_self]) for row, of_self in zip(close, own)]
@@ -77,7 +77,7 @@ def attacks_by_shadows(close: dict[str, np.ndarray], saw: np.ndarray) -> dict[st
 def train_shadows(
     real: Windows,
     training: Windows,
-    public: Windows,
+    encoder: Encoder,
     planned: Plan,
     schedule: tuple[Part, ...],
     cut: Callable[[Any], Windows],
@@ -91,7 +91,7 @@ def train_shadows(
     Args:
         real: windows of everybody, scaled as `cut` does.
         training: the same people's, on the public scale.
-        public: windows of the prior's people, scaled as `cut` does.
+        encoder: of the prior's people's windows, scaled as `cut` does.
         planned: how to train, for half of the people.
         schedule: of the synthetic people.
         cut: turns a table of synthetic people into windows.
@@ -102,7 +102,7 @@ def train_shadows(
         What `attacks_by_shadows` takes.
     """
     people, rng = np.array(real.people), np.random.default_rng(seed)
-    measured = measures(real, public)
+    measured = measures(real, encoder)
     # In pairs of one half and the other: everybody is seen as often as not.
     halves = [rng.permutation(len(people)) < len(people) // 2 for _ in range((n_generators + 1) // 2)]
     saw = np.array([side for half in halves for side in (half, ~half)][:n_generators])
@@ -114,19 +114,18 @@ def train_shadows(
     return {name: np.transpose([each[name] for each in answers]) for name in measured}, saw.T
 
 
-def measures(real: Windows, public: Windows) -> dict[str, Measure]:
+def measures(real: Windows, encoder: Encoder) -> dict[str, Measure]:
     """Ways to ask how close a generator comes to people; what is the same for all generators is worked out here.
 
     Args:
         real: the people's windows.
-        public: windows of the prior's people.
+        encoder: of the prior's people's windows.
 
     Returns:
         'closest_window': by windows' distance to the closest synthetic one; 'means': by how the means of classes lean
         towards the person's, in the encoder's axes; 'slices': by dynamic time warping of SLICE_SECONDS.
     """
-    encoder, thinned = Encoder(public), _thinned(real)
-    points = encoder(real)
+    points, slices_of = encoder(real), thinned(real, MOST_SLICES)
 
     def closest(synthetic: Windows) -> np.ndarray:
         return _by_person(-np.log(np.maximum(closest_distances(real, synthetic), ROUNDING)), real)
@@ -140,7 +139,7 @@ def measures(real: Windows, public: Windows) -> dict[str, Measure]:
         return leaning
 
     def slices(synthetic: Windows) -> np.ndarray:
-        return _by_person(-np.log(np.maximum(slice_distances(thinned, synthetic).min(axis=1), ROUNDING)), thinned)
+        return _by_person(-np.log(np.maximum(slice_distances(slices_of, synthetic).min(axis=1), ROUNDING)), slices_of)
 
     return {"closest_window": closest, "means": means, "slices": slices}
 
@@ -156,11 +155,10 @@ def reidentification(windows: Windows) -> dict[str, Any]:
         `score`, share of slices whose closest other one is the same person's, mean over people; its 95 % bootstrap
         interval over people, `ci95`; and `chance`, that of guessing.
     """
-    thinned = _thinned(windows)
-    distances = slice_distances(thinned, thinned)
+    some = thinned(windows, MOST_SLICES)
+    distances = slice_distances(some, some)
     np.fill_diagonal(distances, np.inf)
-    found = thinned.subjects[distances.argmin(axis=1)] == thinned.subjects
-    scores = _by_person(found, thinned)
+    scores = _by_person(some.subjects[distances.argmin(axis=1)] == some.subjects, some)
     return {"score": float(scores.mean()), "ci95": bootstrap_interval(scores), "chance": 1 / len(scores)}
 
 
@@ -170,7 +168,7 @@ def slice_distances(windows: Windows, others: Windows) -> np.ndarray:
     Returns:
         (n_windows, n_others).
     """
-    slices, candidates = (np.ascontiguousarray(_middle(each.values)) for each in (windows, _thinned(others)))
+    slices, candidates = (_middle(each.values) for each in (windows, thinned(others, MOST_SLICES)))
     both = [*slices, *candidates]
     block = ((0, len(slices)), (len(slices), len(both)))
     found = dtw_ndim.distance_matrix_fast(
@@ -214,12 +212,6 @@ def _by_person(numbers: np.ndarray, windows: Windows) -> np.ndarray:
     return np.array([numbers[windows.subjects == person].mean() for person in windows.people])
 
 
-def _thinned(windows: Windows) -> Windows:
-    """MOST_SLICES windows at most, evenly spaced."""
-    n = min(len(windows), MOST_SLICES)
-    return windows[np.linspace(0, len(windows) - 1, n).astype(int)]
-
-
 def _middle(values: np.ndarray) -> np.ndarray:
     start = max(0, (values.shape[1] - SLICE_SECONDS) // 2)
-    return values[:, start : start + SLICE_SECONDS].astype(float)
+    return np.ascontiguousarray(values[:, start : start + SLICE_SECONDS], dtype=float)

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from wearsynth.features import simple_features
+from wearsynth.parallel import one_core_each
 from wearsynth.protocols import random_halves, splits_by_person
 from wearsynth.scores import auroc
 from wearsynth.windows import Windows, concatenate
@@ -62,18 +63,22 @@ def random_convolutions(values: np.ndarray, n_kernels: int = N_KERNELS) -> np.nd
     Returns:
         (n, 2 * n_kernels).
     """
-    rng, (seconds, n_signals) = np.random.default_rng(0), values.shape[1:]
+    rng, (n, seconds, n_signals) = np.random.default_rng(0), values.shape
+    by_signal = np.ascontiguousarray(values.transpose(2, 1, 0))
     features = []
     for _ in range(n_kernels):
         length = rng.choice([length for length in (7, 9, 11) if length < seconds])
         weights = rng.standard_normal((length, n_signals)) * (rng.random(n_signals) < min(1, 3 / n_signals))
         weights -= weights.mean(axis=0)
         dilation = int(2 ** rng.uniform(0, np.log2((seconds - 1) / (length - 1))))
-        n_outputs = seconds - (length - 1) * dilation
-        starts = (tap * dilation for tap in range(length))
-        output = sum(values[:, start : start + n_outputs] @ weights[tap] for tap, start in enumerate(starts))
-        output += rng.uniform(-1, 1)
-        features += [(output > 0).mean(axis=1), output.max(axis=1)]
+        outputs, used = np.arange(seconds - (length - 1) * dilation), np.flatnonzero(weights.any(axis=0))
+        # As one product with a matrix of bands, which is several times as fast as tap by tap.
+        bands = np.zeros((len(outputs), len(used), seconds))
+        for tap in range(length):
+            bands[outputs, :, outputs + tap * dilation] = weights[tap, used]
+        taken = by_signal[used].reshape(len(used) * seconds, n)
+        output = bands.reshape(len(outputs), len(used) * seconds) @ taken + rng.uniform(-1, 1)
+        features += [(output > 0).mean(axis=0), output.max(axis=0)]
     return np.stack(features, axis=1)
 
 
@@ -128,11 +133,13 @@ def two_sample_tests(real: Windows, synthetic: Windows, seed: int) -> dict[str, 
     Returns:
         By test the area under the ROC curve, mean over up to MOST_SPLITS splits: 0.5 is chance, 1 always right.
     """
-    return {name: two_sample_auroc(real, synthetic, seed, test) for name, test in TESTS.items()}
+    arguments = ((real, synthetic, seed, name) for name in TESTS)
+    return dict(zip(TESTS, one_core_each(two_sample_auroc, arguments, len(TESTS), "two-sample test")))
 
 
-def two_sample_auroc(real: Windows, synthetic: Windows, seed: int, test: Test = TESTS["simple features"]) -> float:
-    """Runs one test; as `two_sample_tests`."""
+def two_sample_auroc(real: Windows, synthetic: Windows, seed: int, name: str = "simple features") -> float:
+    """Runs one of TESTS; as `two_sample_tests`."""
+    test = TESTS[name]
     view, is_synthetic = (
         test.view(concatenate([real, synthetic]).values),
         np.repeat([0, 1], [len(real), len(synthetic)]),
