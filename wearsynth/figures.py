@@ -132,13 +132,12 @@ def people_levels(tables: dict[str, pd.DataFrame], kind: str) -> Figure:
 
 def class_levels(windows: Windows, kind: str) -> Figure:
     """How high each signal lies in each class: distribution of the windows' means."""
-    whose = ", synthetic windows" if set(windows.subjects) == {"synthetic"} else ""
-    figure, axes = _grid(f"Levels by class{whose}", kind, windows.signals, 3, "mean of a window, scaled")
+    figure, axes = _grid("Levels by class", kind, windows.signals, 3, "mean of a window, scaled")
     levels = windows.values.mean(axis=1)
     for k, ax in enumerate(axes):
-        for label, colour in CLASS_COLOURS.items():
-            _histogram(ax, levels[windows.labels == label, k], colour, filled=True)
-            _histogram(ax, levels[windows.labels == label, k], colour, filled=False)
+        for label in range(len(windows.classes)):
+            for filled in (True, False):
+                _histogram(ax, levels[windows.labels == label, k], CLASS_COLOURS[label], filled)
     _legend(figure, [Patch(color=CLASS_COLOURS[k], alpha=0.6, label=name) for k, name in enumerate(windows.classes)])
     return figure
 
