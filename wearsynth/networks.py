@@ -75,17 +75,20 @@ def _probabilities(n_classes: int, **settings: Any) -> layers.Dense:
 def cnn(input_shape: tuple[int, int], n_classes: int = 2) -> tf.keras.Model:
     """Builds a small convolutional network: windows (n, seconds, signals) -> probabilities, see `_probabilities`.
 
-    The output also sees the simple features, as logistic regression does: levels are most of what
-    separates stress, and it would take more people than there are to learn them by convolution.
+    The output also sees the simple features, standardised, as logistic regression does: levels are most of what
+    separates stress, and it would take more people than there are to learn them by convolution. Convolutions are few,
+    and held small: what they learn of one study's people may not hold of another's.
     """
-    windows = layers.Input(input_shape)
-    varied = RandomShiftAndScale()(windows)
-    shapes = layers.Conv1D(32, 5, padding="same", activation="relu")(varied)
+    windows, weights = layers.Input(input_shape), {"kernel_regularizer": tf.keras.regularizers.L2(0.01)}
+    shapes = RandomShiftAndScale()(windows)
+    shapes = layers.Conv1D(16, 5, padding="same", activation="relu", **weights)(shapes)
     shapes = layers.MaxPooling1D(2)(shapes)
-    shapes = layers.Conv1D(64, 5, padding="same", activation="relu")(shapes)
-    shapes = layers.Dropout(0.3)(layers.GlobalAveragePooling1D()(shapes))
-    seen = layers.Concatenate()([shapes, layers.Lambda(public_features)(varied)])
-    few = tf.keras.regularizers.L2(0.01)
+    shapes = layers.Conv1D(32, 5, padding="same", activation="relu", **weights)(shapes)
+    shapes = layers.Dropout(0.5)(layers.GlobalAveragePooling1D()(shapes))
+    features = layers.Lambda(public_features)(windows)
+    features = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(features)
+    seen = layers.Concatenate()([shapes, features])
+    few = tf.keras.regularizers.L2(0.003)
     return tf.keras.Model(windows, _probabilities(n_classes, kernel_regularizer=few)(seen))
 
 
@@ -158,12 +161,16 @@ def train_classifier(build: Callable, values: np.ndarray, labels: np.ndarray, se
     name = getattr(build, "__name__", repr(build))
     if not isinstance(model, tf.keras.Model):
         raise ValueError(f"{name} returned a {type(model).__name__}: expected a Keras model")
-    shape, expected = tuple(model(values[:1]).shape), (1, n_classes if n_classes > 2 else 1)
+    first = model(values[:1])
+    shape, expected = tuple(first.shape), (1, n_classes if n_classes > 2 else 1)
     if shape != expected:
         raise ValueError(f"{name}: the network's output for one window has shape {shape}: expected {expected}")
     if model.optimizer is None:
         loss = "sparse_categorical_crossentropy" if n_classes > 2 else "binary_crossentropy"
         model.compile(tf.keras.optimizers.Adam(LEARNING_RATE), loss, steps_per_execution=16)
+        # What a first step would make is made before it, or TensorFlow would compile the step twice.
+        model.optimizer.build(model.trainable_variables)
+        model.compute_loss(y=tf.constant(labels[:1, None]), y_pred=first)
     model.fit(values, labels, batch_size=BATCH, epochs=epochs, verbose=0)
     return model
 
