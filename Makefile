@@ -37,7 +37,7 @@ sweep: $(venv)/.installed .venv-sweep/.installed  ## run a grid of runs: GRID=FI
 
 test: $(venv)/.installed  ## run every test; with ARGS="-k NAME" some of them
 	@$(MAKE) --no-print-directory .venv-sweep/.installed || echo "Tests that run Snakemake are skipped"
-	$(python) -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(python) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slurm: $(venv)/.installed .venv-sweep/.installed  ## run a sweep on a SLURM cluster of one node, started on this machine
 	$(python) -m pytest -rs tests/check_slurm.py $(ARGS)

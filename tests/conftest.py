@@ -18,7 +18,12 @@ from wearsynth.provenance import Origin
 from wearsynth.windows import EXTENDED, Windows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+LONGEST = ("test_sweep.py", "test_run.py")  # they run whole chains, and start first: last, they would run alone
 LABELS = {"baseline": 0, "amusement": 0, "stress": 1}
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True, scope="session")

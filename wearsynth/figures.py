@@ -61,7 +61,7 @@ MOST_EMBEDDED = 500  # windows of each source, so that t-SNE takes seconds
 FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)  # at which ROC curves are averaged
 
 sns.set_theme(style="ticks", palette="colorblind", font_scale=0.75)
-plt.rcParams.update({"figure.dpi": 100, "savefig.dpi": 100, "axes.spines.top": False, "axes.spines.right": False})
+plt.rcParams.update({"figure.dpi": 200, "savefig.dpi": 200, "axes.spines.top": False, "axes.spines.right": False})
 
 
 def as_png(figure: Figure) -> bytes:
