@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from wearsynth import runs
 from wearsynth.files import fingerprint
@@ -226,6 +227,11 @@ def test_only_regular_files_that_a_run_writes_are_taken_over(run_with_table, tmp
 def test_a_figure_belongs_to_a_notebook(tmp_path):
     with pytest.raises(ValueError, match="figure 'nobodys'"):
         RunFolder(tmp_path).save_figure(None, "nobodys")
+
+
+def test_a_notebook_shows_the_very_picture_that_is_saved(tmp_path):
+    shown = RunFolder(tmp_path).save_figure(Figure((2, 1), dpi=200), "roc")
+    assert shown.data == (tmp_path / "figures" / "roc.png").read_bytes() and shown.width < 250  # twice as sharp
 
 
 def test_metrics_are_whole_or_the_former_ones(tmp_path, monkeypatch):

@@ -231,10 +231,13 @@ class RunFolder:
         metrics[section] = metrics.get(section, {}) | numbers
         write_json(self.metrics_file, metrics)
 
-    def save_figure(self, figure, name: str) -> None:
-        """Writes a figure, one of FIGURES, to `figures/<name>.png`."""
+    def save_figure(self, figure, name: str):
+        """Writes a figure, one of FIGURES, to `figures/<name>.png`, and returns that picture for a notebook to show."""
+        from IPython.display import Image  # only notebooks have it at hand
+
         with replacing(self._figure(name)) as draft:
             figure.savefig(draft, bbox_inches="tight", format="png")
+        return Image(filename=str(self._figure(name)), retina=True)  # to draw it again takes seconds
 
     def begin(self, notebook: str) -> None:
         """Clears the way for a notebook: what it and all that build on it have written counts no more, and goes.
