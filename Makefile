@@ -35,7 +35,7 @@ GRID ?= workflow/grids/example.yaml
 sweep: $(venv)/.installed .venv-sweep/.installed  ## run a grid of runs: GRID=FILE ARGS="--recordings DIR --profile slurm"
 	$(python) -m workflow.sweep $(GRID) $(ARGS)
 
-test: $(venv)/.installed  ## run every test; with ARGS="-k NAME" some of them
+test: $(venv)/.installed  ## run the tests; with ARGS="-k NAME" some of them, with ARGS="-m slow" those of minutes each
 	@$(MAKE) --no-print-directory .venv-sweep/.installed || echo "Tests that run Snakemake are skipped"
 	$(python) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -40,7 +40,7 @@ with_uv() {
 }
 if with_uv; then
     echo "Setting up $venv with uv and $("$venv"/bin/python --version): about $packages packages"
-    uv pip install --python "$venv"/bin/python --compile-bytecode --require-hashes -r "$lock" 2>&1 | { grep -v '^ [+] ' || true; }
+    uv pip install --python "$venv"/bin/python --require-hashes -r "$lock" 2>&1 | { grep -v '^ [+] ' || true; }
 else
     pip=()
     for python in "${candidates[@]}" python3 python; do

@@ -65,6 +65,7 @@ def test_a_large_discriminator_sees_all_products(toy_codec):
     assert cgan.JOINT_RECIPE.discriminator(toy_codec).count_params() == 2 * n + 2
 
 
+@pytest.mark.slow
 def test_the_published_discriminator_is_clipped_and_learns_to_tell(make_toy_windows, toy_codec):
     """Two LSTMs, every second on its own; it takes many more steps than a test has to make windows by it."""
     codec, windows = codec_of("lstm", toy_codec), make_toy_windows()

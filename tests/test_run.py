@@ -224,6 +224,7 @@ def test_shared_people_come_from_the_generator_of_everyone(chain):
     assert "; prior: the 24 people of Stress-Predict" in said and "MIT licence" in said
 
 
+@pytest.mark.slow
 def test_a_study_of_its_own_runs_on_the_signals_that_it_has(chain, tmp_path):
     """Three classes, without pulse and skin temperature, and looking for pain: on pages that speak of pain alone."""
     table = load_table(chain[1].shared_table).drop(columns=["BVP", "BVP_amplitude", "HR", "TEMP"])

@@ -52,6 +52,7 @@ def program(*words, cwd="/", without=(), **environment):
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 def test_everything_odd_at_once(checkout, tmp_path):
     """Locale, optimization, kernels, styles, folders for temporary files and of the user; and the name of the run's."""
     long = tmp_path / ("x" * 110)

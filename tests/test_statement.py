@@ -8,7 +8,6 @@ from functools import cache
 import pytest
 from promises import INFINITE, PROMISES, SUBJECT, with_noise, with_tf_privacy
 
-from wearsynth.accounting import group_epsilon
 from wearsynth.files import write_json
 from wearsynth.privacy import Promise, spent_together
 from wearsynth.statement import cross_check, statement, statement_text
@@ -17,13 +16,13 @@ from wearsynth.tf_privacy import why_missing
 
 @cache
 def check(promise):
-    """What others say of all the steps, with 432 units, 72 of a subject."""
-    return cross_check(promise, promise.steps, n_units=432, most_units_per_subject=72)
+    """What others say of all the steps, with 432 units."""
+    return cross_check(promise, promise.steps, n_units=432)
 
 
-def figures_of(text):
-    """The figures for Poisson sampling in tensorflow-privacy's statement: for an example, and for a user."""
-    return [float(figure) for figure in re.findall(r"Poisson sampling \(\*\): +(\S+)", text)]
+def figure_of(text):
+    """The figure for Poisson sampling in tensorflow-privacy's statement."""
+    return float(re.search(r"Poisson sampling \(\*\): +(\S+)", text)[1])
 
 
 @pytest.mark.parametrize("promise", [*PROMISES, SUBJECT], ids=lambda promise: f"{promise.unit}-{promise.epsilon}")
@@ -35,19 +34,17 @@ def test_the_renyi_accountant_agrees_from_above(promise):
 @with_tf_privacy
 @pytest.mark.parametrize("promise", [*PROMISES, SUBJECT], ids=lambda promise: f"{promise.unit}-{promise.epsilon}")
 def test_tensorflow_privacy_states_the_same_figure(promise):
-    example, user = figures_of(check(promise)["tensorflow_privacy"])
     # It is told these promises' sampling and steps exactly, and prints three decimals.
-    assert example == pytest.approx(check(promise)["rdp_epsilon"], abs=0.0005)
-    # Its group privacy starts from epsilon and delta alone, and so stays above the reading for 72 windows.
-    assert user > group_epsilon(promise.mechanism(promise.steps), 72, promise.delta)
+    found = figure_of(check(promise)["tensorflow_privacy"])
+    assert found == pytest.approx(check(promise)["rdp_epsilon"], abs=0.0005)
 
 
 @with_tf_privacy
 def test_tensorflow_privacy_rounds_the_safe_way():
     promise = with_noise(2.0, 1e-5, 0.1, 3)  # 3 * 0.1 / 0.1 is more than 3 in floating point
-    example, _ = figures_of(check(promise)["tensorflow_privacy"])
-    one_more = cross_check(promise, 4, n_units=432, most_units_per_subject=72)["rdp_epsilon"]
-    assert check(promise)["rdp_epsilon"] < example == pytest.approx(one_more, abs=0.0005)
+    found = figure_of(check(promise)["tensorflow_privacy"])
+    one_more = cross_check(promise, 4, n_units=432)["rdp_epsilon"]
+    assert check(promise)["rdp_epsilon"] < found == pytest.approx(one_more, abs=0.0005)
 
 
 @cache
@@ -100,7 +97,7 @@ def test_the_text_shows_what_others_say():
         assert why_missing() == check["missing"] and f"is left out: {why_missing()}.)" in sentences
     else:
         assert f"```text\n{check['tensorflow_privacy']}```" in text
-        assert "over 432 examples" in sentences and "at most 72 examples per user" in sentences
+        assert "over 432 examples" in sentences
     assert "clipped by fused" in sentences and "windows of a drawn subject" not in sentences
 
 
@@ -108,8 +105,6 @@ def test_the_text_for_a_subject_names_the_most_windows_of_a_step():
     said = state(replace(SUBJECT, windows_per_subject=7))
     sentences = " ".join(statement_text(said).split())
     assert "at most 7 windows of a drawn subject, clipped by fused" in sentences
-    # A person is one unit here.
-    assert "at most 1 examples per user" in sentences or said["cross_check"]["missing"]
 
 
 def test_the_text_without_a_guarantee_says_nothing_else():

@@ -245,6 +245,7 @@ def real_sweep(tmp_path_factory) -> tuple[Path, Path]:
     return folder / "sweep", folder / "alone"
 
 
+@pytest.mark.slow
 def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
     swept, alone = (
         json.loads((path / "metrics.json").read_text()) for path in (real_sweep[0] / "runs/seed=1", real_sweep[1])

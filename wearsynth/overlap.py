@@ -29,6 +29,7 @@ PAST = 10  # s, that a second is predicted from
 class Encoder:
     """Turns windows into points: their `view` along the main axes of public windows."""
 
+    @on_one_core
     def __init__(self, public: Windows):
         features = view(public)
         components = min(COMPONENTS, *(size - 1 for size in features.shape))
