@@ -78,6 +78,7 @@ def test_each_answer_goes_by_its_limits(number, changes, sign):
 def test_every_answer_shows_its_figure_and_its_reason():
     for answer in answers(metrics()):
         assert answer.question.endswith("?") and answer.figure and answer.reason
+    assert "no protection" in answers(metrics(privacy={"spent": {"subject": 10.0}}))[4].reason
     assert "4%" in answers(metrics(privacy={"spent": {"subject": 1.4}}))[3].figure  # e^1.4 of 1 %
 
 

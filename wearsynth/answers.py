@@ -140,5 +140,8 @@ def _share(kind: str, privacy: dict[str, Any], sign: str) -> Answer:
         return Answer(question, "good", "all of it", "nobody's recordings are in it that are not public already")
     if not privacy["private"]:
         return Answer(question, "bad", "nothing", "without a guarantee, synthetic data is as private as the recordings")
+    if sign == "bad":
+        reason = "nothing else is under the promise, and the promise proves no protection of a person"
+        return Answer(question, sign, "at most the folder to hand over", reason)
     reason = "it alone is under the promise; this page holds real people's data, names or scores"
     return Answer(question, sign, "the folder to hand over", reason)
