@@ -57,8 +57,9 @@ def promised(run: RunFolder, promise: Promise, n_shadows: int) -> pd.DataFrame:
     arguments = ((run, training.without(name), plans[0], number) for number, name in enumerate(names))
     synthetic = dict(zip(names, one_core_each(drawn, arguments, len(names), "generator")))
     schedule = run.study.read_schedule(run.study.schedule)
-    close, saw = shadows.train_shadows(real, training, Encoder(public), plans[1], schedule, run.cut, n_shadows, seed=0)
-    return rows(real, synthetic.pop(EVERYONE), synthetic, public, close, saw)
+    encoder = Encoder(public)
+    close, saw = shadows.train_shadows(real, training, encoder, plans[1], schedule, run.cut, n_shadows, seed=0)
+    return rows(real, synthetic.pop(EVERYONE), synthetic, public, encoder, close, saw)
 
 
 def drawn(run: RunFolder, training: Windows, planned: generators.Plan, seed: int) -> Windows:
@@ -73,9 +74,10 @@ def remembered(run: RunFolder, n_shadows: int) -> pd.DataFrame:
     people, rng = np.array(real.people), np.random.default_rng(0)
     saw = np.array([rng.permutation(len(people)) < len(people) // 2 for _ in range(n_shadows)])
     seen = [real[np.isin(real.subjects, people[each])] for each in saw]
-    measured = shadows.measures(real, Encoder(public))
+    encoder = Encoder(public)
+    measured = shadows.measures(real, encoder)
     close = {name: np.transpose([measure(each) for each in seen]) for name, measure in measured.items()}
-    table = rows(real, real, {name: real.without(name) for name in people}, public, close, saw.T)
+    table = rows(real, real, {name: real.without(name) for name in people}, public, encoder, close, saw.T)
     return table.assign(generator=MEMORY)
 
 
@@ -84,12 +86,13 @@ def rows(
     everyone: Windows,
     by_fold: dict[str, Windows],
     public: Windows,
+    encoder: Encoder,
     close: dict[str, np.ndarray],
     saw: np.ndarray,
 ) -> pd.DataFrame:
     """Runs every attack; a row each: `score`, its interval `low` and `high`, and what is found at 1 % and at 0.1 %."""
     records = attacks.attacks_on_windows(real, everyone, by_fold, public)
-    records |= shadows.attacks_on_people(real, by_fold, Encoder(public)) | shadows.attacks_by_shadows(close, saw)
+    records |= shadows.attacks_on_people(real, by_fold, encoder) | shadows.attacks_by_shadows(close, saw)
     table = []
     for name, record in records.items():
         low, high = record["ci95"]

@@ -8,10 +8,13 @@ from functools import cache
 import pytest
 from promises import INFINITE, PROMISES, SUBJECT, with_noise, with_tf_privacy
 
+from wearsynth.accounting import group_epsilon
 from wearsynth.files import write_json
 from wearsynth.privacy import Promise, spent_together
 from wearsynth.statement import cross_check, statement, statement_text
 from wearsynth.tf_privacy import why_missing
+
+POISSON = r"Poisson sampling \(\*\): +(\S+)"  # of tensorflow-privacy's statement
 
 
 @cache
@@ -22,7 +25,8 @@ def check(promise):
 
 def figure_of(text):
     """The figure for Poisson sampling in tensorflow-privacy's statement."""
-    return float(re.search(r"Poisson sampling \(\*\): +(\S+)", text)[1])
+    (figure,) = re.findall(POISSON, text)
+    return float(figure)
 
 
 @pytest.mark.parametrize("promise", [*PROMISES, SUBJECT], ids=lambda promise: f"{promise.unit}-{promise.epsilon}")
@@ -37,6 +41,19 @@ def test_tensorflow_privacy_states_the_same_figure(promise):
     # It is told these promises' sampling and steps exactly, and prints three decimals.
     found = figure_of(check(promise)["tensorflow_privacy"])
     assert found == pytest.approx(check(promise)["rdp_epsilon"], abs=0.0005)
+
+
+@pytest.mark.slow
+@with_tf_privacy
+@pytest.mark.parametrize("promise", [*PROMISES, SUBJECT], ids=lambda promise: f"{promise.unit}-{promise.epsilon}")
+def test_tensorflow_privacys_group_privacy_stays_above_the_reading_for_a_group(promise):
+    """It starts from epsilon and delta alone; so the statement leaves its figure for a user out."""
+    from tensorflow_privacy.privacy.analysis.compute_dp_sgd_privacy_lib import compute_dp_sgd_privacy_statement
+
+    q, steps, multiplier = promise.sampling_probability, promise.steps, promise.noise_multiplier
+    text = compute_dp_sgd_privacy_statement(432, q * 432, q * steps, multiplier, promise.delta, False, 72)
+    _, user = re.findall(POISSON, text)
+    assert float(user) > group_epsilon(promise.mechanism(steps), 72, promise.delta)
 
 
 @with_tf_privacy

@@ -232,7 +232,7 @@ def real_sweep(tmp_path_factory) -> tuple[Path, Path]:
         pytest.skip("Snakemake is not set up: it takes Python 3.11 or later")
     folder = tmp_path_factory.mktemp("sweep")
     smoke = {name: str(value) for name, value in run.PRESETS["smoke"].items()}
-    tiny = smoke | {"epsilon": "inf", "folds": "S2", "private_epsilons": "", "detectors": "logistic_regression"}
+    tiny = smoke | {"epsilon": "inf", "folds": "S2,S3", "private_epsilons": "", "detectors": "logistic_regression"}
     (folder / "tiny.yaml").write_text(
         "grid:\n  - seed: 1\nparameters:\n"
         + "".join(f"  {name}: {json.dumps(value)}\n" for name, value in tiny.items())
@@ -252,16 +252,17 @@ def test_a_sweep_finds_to_the_bit_what_a_run_by_itself_finds(real_sweep):
     )
     for section in ("privacy", "synthetic", "fidelity", "attacks", "detection"):
         assert swept[section] == alone[section]
-    folders = (real_sweep[0] / "runs" / "seed=1", real_sweep[0] / "folds" / "seed=1" / "S2")
-    weights = Path("data") / "generators" / "S2.npz"
-    assert os.path.samefile(*(folder / weights for folder in folders)), "nothing is trained twice"
-    shared = Path("data") / "syn" / "cgan" / "synthetic_1hz.csv"
-    assert [(folder / shared).exists() for folder in folders] == [True, False]
-    fold = json.loads((folders[1] / "metrics.json").read_text())
-    for protocol, record in fold["detection"]["protocols"].items():
-        assert record["subjects"] == {"S2": alone["detection"]["protocols"][protocol]["subjects"]["S2"]}
+    for person in ("S2", "S3"):
+        weights = Path("data") / "generators" / f"{person}.npz"
+        folders = (real_sweep[0] / "runs" / "seed=1", real_sweep[0] / "folds" / "seed=1" / person)
+        assert os.path.samefile(*(folder / weights for folder in folders)), "nothing is trained twice"
+        shared = Path("data") / "syn" / "cgan" / "synthetic_1hz.csv"
+        assert [(folder / shared).exists() for folder in folders] == [True, False]
+        fold = json.loads((folders[1] / "metrics.json").read_text())
+        for protocol, record in fold["detection"]["protocols"].items():
+            assert record["subjects"] == {person: alone["detection"]["protocols"][protocol]["subjects"][person]}
     folders = [real_sweep[1] / "data" / name for name in ("windows", "generators", "syn/cgan")]
     files = {path.relative_to(real_sweep[1]) for folder in folders for path in folder.glob("*.npz")}
-    assert len(files) == 9  # four kinds of windows, and the prior; two generators, and windows of their people
+    assert len(files) == 11  # four kinds of windows, and the prior; three generators, and windows of their people
     for file in files:
         assert (real_sweep[0] / "runs/seed=1" / file).read_bytes() == (real_sweep[1] / file).read_bytes(), file

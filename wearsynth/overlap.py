@@ -35,6 +35,7 @@ class Encoder:
         components = min(COMPONENTS, *(size - 1 for size in features.shape))
         self._axes = make_pipeline(StandardScaler(), PCA(components, whiten=True, random_state=0)).fit(features)
 
+    @on_one_core
     def __call__(self, windows: Windows) -> np.ndarray:
         """Windows -> (n, at most COMPONENTS)."""
         return self._axes.transform(view(windows))
