@@ -30,33 +30,41 @@ for number, name in enumerate(NOTEBOOKS, start=1):
 """
 
 
-@pytest.fixture
-def page(browser, tmp_path):
-    """The page, of a server of its own, beside a stand-in for run.py: the same lines and files, in no time."""
-    shutil.copy(run.ROOT / "app.py", tmp_path)
+@pytest.fixture(scope="module")
+def server(browser, tmp_path_factory):
+    """The page's port and folder, beside a stand-in for run.py: the same lines and files, in no time."""
+    folder = tmp_path_factory.mktemp("app")
+    shutil.copy(run.ROOT / "app.py", folder)
     stub = f"NOTEBOOKS, METRICS = {RunFolder.NOTEBOOKS!r}, {json.dumps(metrics())!r}\n{STUB}"
-    (tmp_path / "run.py").write_text(stub)
-    (tmp_path / "how.txt").write_text("")
+    (folder / "run.py").write_text(stub)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "marimo", "run", "app.py", "--headless", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        for line in server.stdout:
+        for line in process.stdout:
             if f":{port}" in line:
                 break
-        page = browser.new_page()
-        page.set_default_timeout(60_000)
-        asked = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"http://127.0.0.1:{port}")
-        yield page
-        assert not [url for url in asked if not re.match(rf"(http|ws)://127.0.0.1:{port}/|data:|blob:", url)]
-        page.close()
+        yield port, folder
     finally:
-        server.terminate()
-        server.wait()
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def page(browser, server):
+    """A visit of its own."""
+    port, folder = server
+    (folder / "how.txt").write_text("")
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"http://127.0.0.1:{port}")
+    yield page
+    page.close()
+    assert not [url for url in asked if not re.match(rf"(http|ws)://127.0.0.1:{port}/|data:|blob:", url)]
 
 
 def test_a_visit_from_choice_to_folder(page):
@@ -78,8 +86,8 @@ def test_a_visit_from_choice_to_folder(page):
     assert pairs == {"unit": "window", "epsilon": "0.1", "delta": "0.0001"}
 
 
-def test_a_run_that_fails_says_why(page, tmp_path):
-    (tmp_path / "how.txt").write_text("--fail")
+def test_a_run_that_fails_says_why(page, server):
+    (server[1] / "how.txt").write_text("--fail")
     page.get_by_role("button", name="Run").click()
     page.get_by_text("run.py: S2: no such recording").wait_for()
 

@@ -58,7 +58,9 @@ def training(make_toy_windows, toy_codec):
     return train(make_toy_windows(), Promise(epsilon=math.inf, steps=15), "cgan", toy_codec, seed=0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(name, marks=[pytest.mark.slow] if name == "lstm" else []) for name in KINDS]
+)
 def test_a_saved_training_comes_back(make_toy_windows, toy_codec, tmp_path, origin, kind):
     share = KINDS[kind].release_share
     training = fit(make_toy_windows(), Promise(epsilon=math.inf, steps=15), kind, toy_codec)

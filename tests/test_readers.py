@@ -74,12 +74,19 @@ def assert_same(table, expected):
 # Sessions as the wristband exports them
 
 
-@pytest.fixture
-def exported(people, tmp_path):
+@pytest.fixture(scope="module")
+def exported_once(people, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exports")
     for name, person in people.items():
-        export(person, tmp_path / name)
-    state(tmp_path, people)
-    return tmp_path
+        export(person, folder / name)
+    state(folder, people)
+    return folder
+
+
+@pytest.fixture
+def exported(exported_once, tmp_path):
+    """A copy of them, which a test may change."""
+    return shutil.copytree(exported_once, tmp_path, dirs_exist_ok=True)
 
 
 def test_exports_give_what_pickles_give(exported, tables):

@@ -8,6 +8,8 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Likewise. One core a training: see parallel.py.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# Read by scikit-learn's OpenMP: threads that wait sleep. Spinning, t-SNE takes ten times as long beside other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # `tf.keras` is Keras 2, from the package tf-keras.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 # Keeps tensorflow-privacy from importing all that it has, as part of that needs packages that are no more.
