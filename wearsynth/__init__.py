@@ -14,6 +14,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 # Keeps tensorflow-privacy from importing all that it has, as part of that needs packages that are no more.
 sys.skip_tf_privacy_import = True
+# nbformat's checks of internationalised addresses, of which a notebook has none, take two seconds to import.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 __version__ = "0.1.0"
 
