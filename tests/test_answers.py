@@ -60,7 +60,8 @@ def test_all_may_be_good_and_all_bad():
         (1, {"worst": 0.801}, "bad"),
         (2, {"attack": [0.51, 0.6]}, "fair"),
         (2, {"attack": [0.61, 0.7]}, "bad"),
-        (2, {"attack": [0.501, 0.6]}, "good"),  # of two attacks one reaches as far by luck
+        (2, {"attack": [0.501, 0.59]}, "good"),  # of two attacks one reaches as far by luck
+        (2, {"attack": [0.4, 0.7]}, "open"),
         (2, {"attack": None}, "open"),
         (2, {"attack": "none"}, "open"),
         (3, {"privacy": {"spent": {"subject": 1.6}}}, "good"),

@@ -17,6 +17,7 @@ from wearsynth.scores import (
     bootstrap_interval,
     confusion,
     difference,
+    intervals_at_once,
     majority,
     paired_difference,
     score_table,
@@ -390,3 +391,23 @@ def test_a_difference_between_other_people_has_welchs_interval():
     assert found["ci95"]["f1_stress"] == pytest.approx([middle - half, middle + half])
     assert difference(of([1.0, 1.0]), of([1.0, 1.0]))["ci95"]["f1_stress"] == [0, 0]
     assert difference(of([1.0]), of([0.5, 1.0]))["ci95"]["f1_stress"] is None
+
+
+def test_intervals_hold_at_once_as_often_as_they_say():
+    """Of five independent normal scores, by Bonferroni's (1 - .05 / 5)^5; 2,000 draws have a standard error of .005."""
+    draws, deviation = np.random.default_rng(0).normal(0.5, 0.02, (2000, 5)), 0.02
+    held = []
+    for drawn in draws:
+        records = {
+            name: {"score": score, "ci95": score + 1.96 * deviation * np.array([-1, 1])}
+            for name, score in enumerate(drawn)
+        }
+        held.append(
+            all(low <= 0.5 <= high for low, high in intervals_at_once(records | {"few": {"ci95": None}}).values())
+        )
+    assert np.mean(held) == pytest.approx(0.99**5, abs=3 * 0.005)
+
+
+def test_one_interval_stays_as_it_is():
+    record = {"score": 0.7, "ci95": [0.6, 0.75]}
+    assert intervals_at_once({"a": record})["a"] == pytest.approx([0.6, 0.75]) and intervals_at_once({}) == {}

@@ -153,11 +153,16 @@ def test_a_large_delta_is_named_and_a_usual_one_is_not():
 
 def test_the_text_says_what_was_released_before():
     so_far = {"file": "ledger.jsonl", "trainings": 32, "not_private": 2, "window": 12.345}
-    text = " ".join(statement_text(state_so_far(so_far)).split())
+    text = " ".join(statement_text(state(PROMISES[0]) | {"spent_so_far": so_far | {"whole": True}}).split())
     assert "32 trainings under a promise have seen one person's data: together epsilon 12.3 for a window, were" in text
     assert "2 more had no guarantee at all. (From the ledger, `ledger.jsonl`.)" in text
-    assert "so far" not in statement_text(state(PROMISES[0]))
+    assert "too low" not in text and "so far" not in statement_text(state(PROMISES[0]))
 
 
-def state_so_far(so_far):
-    return state(PROMISES[0]) | {"spent_so_far": so_far}
+def test_a_ledger_that_lacks_this_runs_trainings_is_no_sum():
+    so_far = {"file": "ledger.jsonl", "trainings": 1, "not_private": 1, "window": 1.0}
+    for uses, whole in ((2, True), (3, False)):
+        said = state.__wrapped__(Promise(release_share=1.0), 0, so_far=so_far, uses=uses, cross_checked=False)
+        assert said["spent_so_far"] == so_far | {"whole": whole}
+        text = statement_text(said | {"cross_check": state(PROMISES[0])["cross_check"]})
+        assert ("That is too low" not in text) == whole

@@ -6,9 +6,9 @@ Each answer is good, fair or bad by fixed limits on one figure of metrics.json; 
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-from scipy.stats import norm
+
+from wearsynth.scores import intervals_at_once
 
 SIGNS = {"good": "✔ good", "fair": "○ fair", "bad": "✘ bad", "open": "? open", "left out": "– left out"}
 USEFUL, LIFELIKE, ATTACKER = "Is it useful?", "Is it lifelike?", "What does an attacker gain?"
@@ -82,9 +82,9 @@ def _useful(detection: dict[str, Any]) -> Answer:
     if interval[0] <= 0.5:
         return Answer(question, "bad", figure, "a detector trained on synthetic people does no better than guessing")
     if high < -LOSS:
-        return Answer(question, "bad", figure, f"detectors lose more than {LOSS:g} by learning from synthetic people")
+        return Answer(question, "bad", figure, f"on average, detectors lose more than {LOSS:g} by learning from them")
     if low >= -LOSS:
-        return Answer(question, "good", figure, f"detectors lose {LOSS:g} at most by learning from synthetic people")
+        return Answer(question, "good", figure, f"on average, detectors lose {LOSS:g} at most by learning from them")
     return Answer(question, "fair", figure, "detectors work; what they lose is not known well enough")
 
 
@@ -99,24 +99,21 @@ def _lifelike(worst: float, half: float) -> Answer:
 
 
 def _attacker(attacks: dict[str, Any]) -> Answer:
-    question = ATTACKER
-    known = {name: each for name, each in attacks.items() if each["ci95"]}
-    if not known:
+    question, ends = ATTACKER, intervals_at_once(attacks)
+    if not ends:
         return Answer(question, "open", "no attack", "attacks take people who were held out, two at least")
-    # Of so many attacks one does well by luck: intervals as wide as holds for all of them at once (Bonferroni).
-    wider = norm.ppf(1 - 0.025 / len(known)) / norm.ppf(0.975)
-    ends = {
-        name: [float(np.clip(each["score"] + wider * (end - each["score"]), 0, 1)) for end in each["ci95"]]
-        for name, each in known.items()
-    }
-    name = max(ends, key=lambda each: ends[each][0])
-    (low, high), score = ends[name], known[name]["score"]
-    figure = f"best of {len(known)} attacks: AUROC {score:.2f} ({low:.2f} to {high:.2f}; 0.5: guessing)"
-    reason = f"{name.replace('_', ' ')} "
-    if low > FOUND:
-        return Answer(question, "bad", figure, reason + "finds people who took part")
-    if low > 0.5:
-        return Answer(question, "fair", figure, reason + "does better than guessing, by little")
+    lowest, highest = (max(each[end] for each in ends.values()) for end in (0, 1))
+    name = max(ends, key=lambda each: ends[each][0 if lowest > 0.5 else 1])  # the surest, or the least sure
+    (low, high), score, called = ends[name], attacks[name]["score"], name.replace("_", " ")
+    figure = f"of {len(ends)} attacks, {called}: AUROC {score:.2f} ({low:.2f} to {high:.2f}; 0.5: guessing)"
+    if lowest > FOUND:
+        return Answer(question, "bad", figure, "it finds people who took part")
+    if lowest > 0.5:
+        return Answer(question, "fair", figure, "it does better than guessing, by little")
+    if highest > FOUND:
+        return Answer(
+            question, "open", figure, "none is shown to do better than guessing; people are too few to rule it out"
+        )
     return Answer(question, "good", figure, "none of them does better than guessing; a better one may come")
 
 
@@ -141,7 +138,7 @@ def _share(kind: str, privacy: dict[str, Any], sign: str) -> Answer:
     if not privacy["private"]:
         return Answer(question, "bad", "nothing", "without a guarantee, synthetic data is as private as the recordings")
     if sign == "bad":
-        reason = "nothing else is under the promise, and the promise proves no protection of a person"
-        return Answer(question, sign, "at most the folder to hand over", reason)
+        reason = "it alone is under the promise, and the promise proves no protection of a person"
+        return Answer(question, sign, "at most the folder share/, never this page", reason)
     reason = "it alone is under the promise; this page holds real people's data, names or scores"
-    return Answer(question, sign, "the folder to hand over", reason)
+    return Answer(question, sign, "the folder share/, never this page", reason)

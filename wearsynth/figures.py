@@ -31,7 +31,15 @@ from wearsynth.privacy import Promise
 from wearsynth.protocols import PROTOCOLS
 from wearsynth.provenance import KINDS
 from wearsynth.runs import EVERYONE
-from wearsynth.scores import THRESHOLD, auroc, bootstrap_interval, predicted_classes, probabilities_of, score_table
+from wearsynth.scores import (
+    THRESHOLD,
+    auroc,
+    bootstrap_interval,
+    intervals_at_once,
+    predicted_classes,
+    probabilities_of,
+    score_table,
+)
 from wearsynth.studies import NO_CONDITION
 from wearsynth.windows import EXTENDED, LOG_SIGNALS, PUBLIC_RANGES, Windows, class_names
 
@@ -265,8 +273,11 @@ def spectra(real: Windows, synthetic: Windows, kind: str) -> Figure:
 def attacks(records: dict[str, dict], kind: str) -> Figure:
     """Each attack's scores with their intervals, as `attacks.py` makes the records, against what guessing scores."""
     rates = {f"true positive rate at {rate:.1%} false positives": rate for rate in FALSE_POSITIVES}
+    at_once = intervals_at_once(records)
     figure, axes = _figure("Attacks", kind, 1, 1 + len(rates), 1.4 + 0.45 * max(len(records), 1), sharey=True)
-    for row, record in enumerate(records.values()):
+    for row, (name, record) in enumerate(records.items()):
+        if name in at_once:
+            axes[0, 0].plot(at_once[name], [row, row], color=SYNTHETIC, linewidth=1)
         _interval(axes[0, 0], row, record["score"], record["ci95"], record["chance"])
         for ax, rate in zip(axes[0, 1:], FALSE_POSITIVES):
             found = record["true_positive_rates"][str(rate)]
@@ -276,12 +287,15 @@ def attacks(records: dict[str, dict], kind: str) -> Figure:
                 _interval(ax, row, found["rate"], found["ci95"], rate)
     axes[0, 0].set(ylim=(max(len(records), 1) - 0.5, -0.5))
     axes[0, 0].set_yticks(range(len(records)), [name.replace("_", " ") for name in records])
-    for ax, title in zip(axes[0], ["area under the ROC curve", *rates]):
-        ax.set(xlim=(-0.02, 1.02), xlabel=title)
+    axes[0, 0].set(xlim=(-0.02, 1.02), xlabel="area under the ROC curve")
+    for ax, title in zip(axes[0, 1:], rates):
+        widest = max([0.1, *(end for line in ax.lines for end in line.get_xdata())])
+        ax.set(xlim=(-0.02 * widest, 1.02 * widest), xlabel=title)
     if not records:
         axes[0, 0].text(0.5, 0, "no attack: nobody was held out", ha="center", va="center")
     dot = Line2D([], [], color=SYNTHETIC, marker="o", lw=3, alpha=0.7, label="95 % interval over people")
-    _legend(figure, [dot, Line2D([], [], color="black", linestyle=":", label="guessing")])
+    line = Line2D([], [], color=SYNTHETIC, lw=1, label="holds for all attacks at once")
+    _legend(figure, [dot, line, Line2D([], [], color="black", linestyle=":", label="guessing")])
     return figure
 
 
@@ -541,8 +555,13 @@ def _probabilities(ax: Axes, rows: pd.DataFrame, windows: Windows, colour: str) 
     """Probability of stress of each of one person's windows over seeds, the mistaken ones crossed."""
     table = rows.groupby("window")["probability"].agg(["mean", "min", "max"])
     edges = np.arange(len(windows) + 1) * windows.values.shape[1] / 60
-    ax.stairs(table["max"], edges, baseline=table["min"], fill=True, color=colour, alpha=0.3, label="range over seeds")
-    ax.stairs(table["mean"], edges, baseline=None, color=colour, linewidth=1.5, label="mean over seeds")
+    several = rows["seed"].nunique() > 1
+    if several:
+        ax.stairs(
+            table["max"], edges, baseline=table["min"], fill=True, color=colour, alpha=0.3, label="range over seeds"
+        )
+    name = "mean over seeds" if several else "probability"
+    ax.stairs(table["mean"], edges, baseline=None, color=colour, linewidth=1.5, label=name)
     ax.axhline(THRESHOLD, color="black", linestyle=":", linewidth=1)
     mean, middles = table["mean"].to_numpy(), (edges[:-1] + edges[1:]) / 2
     by_window = rows.groupby("window").mean(numeric_only=True)

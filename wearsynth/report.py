@@ -105,7 +105,12 @@ def _summary(folder: RunFolder) -> str:
         embedded((folder.figures / f"{name}.png").read_bytes(), alt) for name, alt in SUMMARY_FIGURES.items()
     )
     detection = result_table(metrics["detection"]).to_html()
-    fidelity = pd.Series({name: value for name, value in metrics["fidelity"].items() if isinstance(value, float)})
+    distances = {"synthetic windows": metrics["fidelity"], "half of the people": metrics["yardstick"]}
+    fidelity = pd.DataFrame(distances).dropna()
+    numbers = [isinstance(value, float) for value in fidelity["synthetic windows"]]
+    fidelity = fidelity[numbers].astype(float).round(3).to_html()
+    promised, spent = metrics["model"]["promise"], metrics["privacy"]["spent"]
+    person = f"; of all of a person's, that is epsilon {spent['subject']:.3g}" if "one window" in promised else ""
     return f"""# Synthetic smartwatch recordings from {KINDS[folder.kind]}
 
 {len(recordings["subjects"])} people, {recordings["seconds"] / 3600:.1f} hours.
@@ -116,11 +121,11 @@ By fixed rules, the same for every run: docs/method.md has them. The notebooks o
 
 ## What was promised
 
-The synthetic people were learned {metrics["model"]["promise"]}.
+The synthetic people were learned {promised}{person}. Prior: {metrics["model"]["prior"]}.
 
 {folded("The statement: every epsilon, and what it leaves out", statement_text(metrics["privacy"]))}
 
-## Stress detection on people whom neither generator nor detector saw
+## Stress detection on people who were held out
 
 {scores}
 
@@ -130,7 +135,7 @@ The synthetic people were learned {metrics["model"]["promise"]}.
 
 {windows}
 
-{folded("Distances between synthetic windows and those of people", fidelity.to_frame("value").round(3).to_html())}
+{folded("Distances between synthetic windows and people's, and between those of two halves of the people", fidelity)}
 """
 
 

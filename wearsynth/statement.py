@@ -9,6 +9,7 @@ from wearsynth.privacy import UNITS, Promise, spent_together
 from wearsynth.tf_privacy import why_missing
 
 LARGE_DELTA = 0.1  # of one over the number of units
+LACKING = "not even all trainings of this run are in it, as where another ledger was in use"
 
 OUTSIDE_GUARANTEE = (
     "how many windows and subjects there are, and how many windows a subject has, count as public",
@@ -80,7 +81,7 @@ def statement(
         "noise_source": "seeded" if seeded else "operating system's entropy, no seed recorded",
         "spent": promise.epsilons(steps, windows_per_second, most_windows_per_subject),
         "spent_all_generators": spent_together([(promise, steps)] * uses, promise.delta),
-        "spent_so_far": so_far,
+        "spent_so_far": so_far and so_far | {"whole": so_far["trainings"] + so_far["not_private"] >= uses},
         "prior": prior,
         "delta_times_units": promise.delta * n_units,
         "cross_check": cross_check(promise, steps, n_units) if private and cross_checked else None,
@@ -179,9 +180,10 @@ def _so_far(privacy: dict[str, Any]) -> str:
     together = f": together {' and '.join(epsilons)}, were all of them shared" if epsilons else ""
     without = f" {said['not_private']} more had no guarantee at all." if said["not_private"] else ""
     kept = f" (From the ledger, `{said['file']}`.)" if "file" in said else ""  # which is nobody else's business
+    lacking = "" if said["whole"] else f" **That is too low**: {LACKING}."
     return f"""
 **On these recordings so far**, this run included, {said["trainings"]} trainings under a promise have seen one person's
-data{together}.{without}{kept}
+data{together}.{without}{kept}{lacking}
 """
 
 
