@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from wearsynth import detector, estimators, generators, networks, private_detectors, protocols
+from wearsynth import detector, estimators, generators, networks, private_detectors, protocols, windows
 from wearsynth.codecs import DescriptorCodec
 from wearsynth.detector import Detector
 from wearsynth.privacy import Promise
@@ -368,7 +368,8 @@ def tables(make_table):
 
 @pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("signals", SIGNAL_SETS)
-def test_a_person_has_no_part_in_how_others_are_scaled_and_cut(tables, signals, scaling):
+def test_a_person_has_no_part_in_how_others_are_scaled_and_cut(tables, signals, scaling, monkeypatch):
+    monkeypatch.setattr(windows, "ENROLMENT", 20)
     clean, poisoned = (make_windows(table, signals, scaling, window_seconds=12, hop_seconds=4) for table in tables)
     assert same(clean.without(PERSON), poisoned.without(PERSON))
     assert len(clean.of(PERSON)) > len(poisoned.of(PERSON)) > 0

@@ -77,7 +77,7 @@ def one_line(capsys) -> str:
         (("signals", "all"), "'published' or 'extended', or 2 or more of BVP"),
         (("generator", "gan"), "generator='gan': expected 'steered', 'cgan'"),
         (("protocols", "trtr"), "protocols='trtr': expected 'all', or 'tstr'"),
-        (("scaling", "none"), "'subject' or 'public'"),
+        (("scaling", "none"), "'subject' or 'enrolment' or 'public'"),
         (("folds", "S5,S99"), "'S99'"),
         (("share", "maybe"), "share='maybe': expected true or false"),
         (("detector_epochs", "0"), "expected at least 1"),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wearsynth import windows
 from wearsynth.windows import (
     DEVIATIONS,
     EXTENDED,
@@ -71,11 +72,18 @@ def slow_scale(table, names, scaling):
     scaled = {}
     for number, row in labelled:
         for name in names:
-            if scaling == "public":
-                low, high = (warped(name, bound) for bound in PUBLIC_RANGES[name])
+            low, high = (warped(name, bound) for bound in PUBLIC_RANGES[name])
+            theirs = [(other, each) for other, each in labelled if each["subject"] == row["subject"]]
+            enrolled = dict([(other, each) for other, each in theirs if each["label"] == 0][: windows.ENROLMENT])
+            if scaling == "enrolment" and number in enrolled:
+                continue
+            if scaling == "enrolment":
+                mean = statistics.fmean(warped(name, each[name]) for each in enrolled.values())
+                value = min(max(0.5 + (warped(name, row[name]) - mean) / (high - low), 0), 1)
+            elif scaling == "public":
                 value = min(max((warped(name, row[name]) - low) / (high - low), 0), 1)
             else:
-                own = [warped(name, other[name]) for _, other in labelled if other["subject"] == row["subject"]]
+                own = [warped(name, each[name]) for _, each in theirs]
                 deviation = DEVIATIONS * statistics.pstdev(own)
                 value = (warped(name, row[name]) - statistics.fmean(own) + deviation) / (2 * deviation or 1)
                 value = min(max(value, 0), 1)
@@ -144,19 +152,29 @@ def test_a_second_lies_in_no_more_windows_than_announced(make_table, window_seco
     assert cover.max() == most_windows_per_second(window_seconds, hop_seconds)
 
 
+@pytest.fixture
+def short_enrolment(monkeypatch):
+    monkeypatch.setattr(windows, "ENROLMENT", 12)
+
+
+def test_an_enrolment_that_leaves_nothing_is_refused(make_table):
+    table = make_table([("S2", "baseline", 400, 0), ("S3", "stress", 60, 0), ("S3", "baseline", 300, 0)])
+    with pytest.raises(ValueError, match="S3 has 300 s of 'baseline', and the first 300 s tell .* choose 'subject'"):
+        make_windows(table, "extended", "enrolment", 60, 60)
+
+
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_scaling_is_that_of_a_loop_over_labelled_rows(make_table, scaling):
-    table = make_table(
-        [("S2", "transient", 9, 0), ("S2", "stress", 36, 0), ("S3", "baseline", 24, 2), ("S3", "stress", 24, 0)]
-    )
+def test_scaling_is_that_of_a_loop_over_labelled_rows(make_table, short_enrolment, scaling):
+    stretches = [("transient", 9, 0), ("stress", 36, 0), ("baseline", 24, 2), ("amusement", 12, 0)]
+    table = make_table([(person, *stretch) for person in ("S2", "S3") for stretch in stretches], seed=1)
     table.loc[table["condition"] == "transient", list(EXTENDED)] = 1e6  # must count for nothing
-    windows = make_windows(table, "extended", scaling, 12, 12)  # the conditions last whole windows: all rows are in
+    made = make_windows(table, "extended", scaling, 12, 12)  # the conditions last whole windows: all rows are in
     expected = list(slow_scale(table, EXTENDED, scaling).values())
-    np.testing.assert_allclose(windows.values.reshape(-1, 9), expected, atol=1e-6)  # single precision
-    assert windows.values.dtype == np.float32
+    np.testing.assert_allclose(made.values.reshape(-1, 9), expected, atol=1e-6)  # single precision
+    assert made.values.dtype == np.float32 and len(made) == 2 * (5 if scaling == "enrolment" else 6)
     if scaling == "subject":
         for person in ("S2", "S3"):
-            own = windows.of(person).values
+            own = made.of(person).values
             np.testing.assert_allclose(own.mean(axis=(0, 1)), 0.5, atol=1e-5)
             np.testing.assert_allclose(own.std(axis=(0, 1)), 1 / (2 * DEVIATIONS), atol=1e-5)
 
@@ -190,7 +208,7 @@ def test_public_scaling_clips_to_the_bounds(make_table):
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_nothing_of_a_held_out_person_reaches_the_others(make_table, scaling):
+def test_nothing_of_a_held_out_person_reaches_the_others(make_table, short_enrolment, scaling):
     people = [(person, condition, 30, 0) for person in ("S2", "S3", "S4") for condition in ("baseline", "stress")]
     table = make_table(people)
     poisoned = table.copy()
@@ -234,7 +252,7 @@ def test_save_and_load(make_toy_windows, tmp_path, origin):
     "name, value, expected",
     [
         ("signals", "all", "'published' or 'extended'"),
-        ("scaling", "none", "'subject' or 'public'"),
+        ("scaling", "none", "'subject' or 'enrolment' or 'public'"),
         ("window_seconds", MIN_SECONDS - 1, f"at least {MIN_SECONDS}"),
         ("hop_seconds", -1, "at least 1"),
     ],

@@ -15,10 +15,11 @@ EXTENDED = (*PUBLISHED, "HR", "BVP_amplitude", "ACC_movement")
 SIGNAL_SETS = {"published": PUBLISHED, "extended": EXTENDED}
 ACCELERATION = ("ACC_x", "ACC_y", "ACC_z")
 LEAST_SIGNALS = 2  # how they go together is a part of what is learned and tested
-SCALINGS = ("subject", "public")
+SCALINGS = ("subject", "enrolment", "public")
 MIN_SECONDS = 12  # of a window: shorter ones hardly have a shape in time
 
 DEVIATIONS = 4.0  # from a person's mean, which lies at 0.5, to 0 and 1
+ENROLMENT = 300  # s at rest, from which a person's means are known before anything is to be detected
 
 # Bounds that need no look at anybody's recording, in the signals' own units. Values outside are clipped. Generators
 # learn windows on this scale, whatever that of detectors.
@@ -112,7 +113,8 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
     Args:
         table: as `readers.read_table` makes it; rows without a label are left out.
         signals: as of `signal_names`.
-        scaling: 'subject', by each person's own mean and standard deviation over the labelled rows, or 'public', fixed
+        scaling: 'subject', by each person's own mean and standard deviation over the labelled rows; 'enrolment', about
+            each person's mean over the first ENROLMENT seconds of class 0, which are in no window; 'public', by fixed
             bounds.
         window_seconds: length of a window, s.
         hop_seconds: from one window's start to the next one's, s.
@@ -121,7 +123,8 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
         The windows, in the table's order.
 
     Raises:
-        ValueError: an argument is out of its range, a signal is missing or infinite, or there is no window at all.
+        ValueError: an argument is out of its range, a signal is missing or infinite, somebody's enrolment is too short,
+            or there is no window at all.
     """
     check(signals, scaling, window_seconds, hop_seconds)
     names = signal_names(signals)
@@ -133,6 +136,9 @@ def make_windows(table: pd.DataFrame, signals: str, scaling: str, window_seconds
     if len(missing):
         raise ValueError(f"{missing.iloc[0]}: a signal is missing or infinite in {len(missing)} labelled seconds")
     values = scale(labelled, names, scaling)
+    if scaling == "enrolment":
+        later = ~enrolled(labelled)
+        values, labelled = values[later], labelled[later].reset_index(drop=True)
     starts = window_starts(labelled, window_seconds, hop_seconds)
     return Windows(
         values[starts[:, None] + np.arange(window_seconds)],
@@ -209,12 +215,33 @@ def scale(table: pd.DataFrame, signals: tuple[str, ...], scaling: str) -> np.nda
 
 def person_ranges(table: pd.DataFrame, signals: tuple[str, ...], scaling: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Where 0 and 1 lie for each person: a row a person, a column a signal, on the scale of `warp`."""
+    if scaling == "enrolment":
+        table = table[enrolled(table)]
     by_subject = pd.DataFrame(warp(table[list(signals)].to_numpy(float), signals)).groupby(table["subject"].to_numpy())
-    middle, reach = by_subject.mean(), DEVIATIONS * by_subject.std(ddof=0)
-    low, high = middle - reach, middle + reach
+    low, high = by_subject.mean(), by_subject.mean()
+    bounds = warped_ranges(signals)
     if scaling == "public":
-        low[:], high[:] = warped_ranges(signals)
-    return low, high
+        low[:], high[:] = bounds
+        return low, high
+    reach = DEVIATIONS * by_subject.std(ddof=0) if scaling == "subject" else (bounds[1] - bounds[0]) / 2
+    return low - reach, high + reach
+
+
+def enrolled(labelled: pd.DataFrame) -> pd.Series:
+    """Which of the labelled rows are the first ENROLMENT seconds of class 0 of a person.
+
+    Raises:
+        ValueError: somebody has no more of them than that.
+    """
+    rest = labelled["label"].eq(0)
+    seconds = rest.groupby(labelled["subject"], sort=False).sum()
+    if (seconds <= ENROLMENT).any():
+        person = seconds.index[seconds <= ENROLMENT][0]
+        raise ValueError(
+            f"scaling='enrolment': {person} has {seconds[person]:.0f} s of {class_names(labelled)[0]!r}, and the first "
+            f"{ENROLMENT} s tell where a person's signals lie; choose 'subject' or 'public'"
+        )
+    return rest & (rest.groupby(labelled["subject"]).cumsum() <= ENROLMENT)
 
 
 def unscale(values: np.ndarray, signals: tuple[str, ...]) -> np.ndarray:
