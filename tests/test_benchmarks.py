@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import results, simulation, size
+from benchmarks import across, results, simulation, size
 from benchmarks.limits import altered
 from wearsynth.resampling import one_hertz
 from wearsynth.simulation import POPULATION, simulate_recording, simulate_table
@@ -114,3 +114,19 @@ def test_what_many_people_would_take_is_a_peak_and_everybodys_table_twice():
     many = size.extrapolated(rows)
     assert (many["people"], many["read_seconds"], many["table"]) == (200, 800, 600)
     assert many["peak_at_most"] == 520 + 2 * 600
+
+
+def test_within_a_study_people_are_tested_by_what_never_saw_them(make_toy_windows):
+    windows = make_toy_windows(people=3)
+    learned = {name: windows.without(name) for name in ("", *windows.people)}
+    within = list(across.pairs(learned, windows, same_study=True))
+    assert [test.people for _, test in within] == [[name] for name in windows.people]
+    assert all({*known.people} == {*windows.people} - {*test.people} for known, test in within)
+    ((known, test),) = across.pairs(learned, windows, same_study=False)
+    assert known.people == test.people == windows.people
+
+
+def test_the_other_study_and_the_prior_share_nobody():
+    side, cohort = across.half_of_stress_predict()
+    prior = {*cohort.table()["subject"]}
+    assert len(side.names) == 1 + 12 == 1 + len(prior) and prior.isdisjoint(side.names)
