@@ -185,6 +185,11 @@ def test_a_phone_scrolls_down_alone(name, opened):
     page, _, _ = opened(name, viewport={"width": 390, "height": 844})
     page.eval_on_selector_all("details", "all => all.forEach(each => each.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # Pictures stay as large as their words can be read, and slide within their places.
+    sizes = page.eval_on_selector_all(
+        "img", "all => all.map(each => [each.clientWidth, each.parentElement.clientWidth])"
+    )
+    assert sizes and all(width >= 700 and place <= 390 for width, place in sizes)
     assert name == "share" or page.evaluate(
         "[...document.querySelectorAll('table')].some(each => each.scrollWidth > each.clientWidth)"
     )

@@ -137,10 +137,13 @@ pre code { font: inherit; }
 .highlight .c1 { color: var(--comment); }
 .answers td:nth-child(-n + 2) { white-space: nowrap; }
 .answers td:first-child { font-weight: bold; }
-@media (max-width: 40rem) {
+@media screen and (max-width: 40rem) {
+  img { max-width: none; width: 45rem; }
+  :has(> img) { overflow-x: auto; }
+  th, td { padding: .2rem .35rem; font-size: .75rem; }
   .answers thead { display: none; }
   .answers :is(tbody, tr, td) { display: block; width: auto; }
-  .answers td { border: 0; padding: .1rem 0; }
+  .answers td { border: 0; padding: .1rem 0; font-size: .875rem; }
   .answers tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }
 }
 @page { size: A4; margin: 14mm; }
