@@ -187,10 +187,10 @@ def people_of(n_people, level=0.0, spread=1.0, drift=0.0, seed=0):
         for condition, label in (("baseline", 0), ("stress", 1)):
             for minute in range(30):
                 state = drift * state + np.sqrt(1 - drift**2) * rng.normal()
-                time = np.arange(60) + 60 * (minute + 30 * label)
-                about = {"subject": f"P{number}", "condition": condition, "label": label}
-                rows.append(pd.DataFrame({"time": time, "TEMP": own + 2 * label + state, "ACC_movement": 0.1, **about}))
-    return pd.concat(rows, ignore_index=True)
+                rows.append((f"P{number}", condition, label, minute + 30 * label, own + 2 * label + state))
+    minutes = pd.DataFrame(rows, columns=["subject", "condition", "label", "minute", "TEMP"])
+    table = minutes.loc[minutes.index.repeat(60)].reset_index(drop=True).assign(ACC_movement=0.1)
+    return table.assign(time=60 * table.pop("minute") + np.tile(np.arange(60), len(minutes)))
 
 
 def test_people_are_compared_by_level_dispersion_and_drift():
