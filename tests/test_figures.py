@@ -104,7 +104,7 @@ def every_figure(kind, signals="extended"):
         "no_attacks": (figures.attacks({}, kind), 3),
         "scores_by_subject": (figures.scores_by_subject(score_table(predictions), kind), 6),
         "confusion": (figures.confusion(dict.fromkeys(PROTOCOLS, np.array([[9, 1], [2, 3]])), real.classes, kind), 5),
-        "roc": (figures.roc(cnn, kind), 5),
+        "roc": (figures.roc(cnn, kind), 10),
         "utility_privacy": (figures.utility_privacy(POINTS, "window", kind), 3),
         "hardest_subjects": (figures.hardest_subjects(test, tstr, kind), 3 * (n + 1)),
     }
@@ -292,7 +292,7 @@ def test_roc_is_the_mean_over_seeds_then_over_people():
         assert mean.get_ydata()[at] == pytest.approx(np.mean(expected))
         np.testing.assert_array_equal(guessing.get_xdata(), guessing.get_ydata())
         assert ax.get_title() == f"{protocol}\nmean AUROC {np.mean(aurocs):.2f}"
-    assert "ROC curves of cnn" in figure.get_suptitle()
+    assert "ROC curves and calibration of cnn" in figure.get_suptitle()
 
 
 def test_roc_band_holds_the_mean_and_narrows_with_people():

@@ -15,6 +15,9 @@ from wearsynth.scores import (
     SCORES,
     auroc,
     bootstrap_interval,
+    calibration,
+    calibration_error,
+    calibration_errors,
     confusion,
     difference,
     intervals_at_once,
@@ -411,3 +414,27 @@ def test_intervals_hold_at_once_as_often_as_they_say():
 def test_one_interval_stays_as_it_is():
     record = {"score": 0.7, "ci95": [0.6, 0.75]}
     assert intervals_at_once({"a": record})["a"] == pytest.approx([0.6, 0.75]) and intervals_at_once({}) == {}
+
+
+def test_calibration_is_that_of_a_loop():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"probability": np.append(rng.random(300), [0, 0.1, 1]), "label": rng.integers(0, 3, 303)})
+    bins = {}
+    for probability, label in rows[["probability", "label"]].to_numpy():
+        bins.setdefault(min(int(probability * 10), 9), []).append((probability, label == 1))
+    means = np.array([np.mean(bins[number], axis=0) for number in sorted(bins)])
+    np.testing.assert_allclose(calibration(rows)[["said", "true"]], means)
+    sizes = [len(bins[number]) for number in sorted(bins)]
+    assert calibration_error(rows) == pytest.approx(np.average(abs(means[:, 0] - means[:, 1]), weights=sizes))
+
+
+def test_who_tells_the_truth_has_no_calibration_error_and_who_boasts_has_theirs():
+    said = np.random.default_rng(0).random(100_000)
+    came_true = np.random.default_rng(1).random(100_000) < said
+    rows = pd.DataFrame({"detector": "honest", "protocol": "trtr", "probability": said, "label": came_true})
+    # A bin of 10,000 has a standard error of .005 at most.
+    assert calibration_error(rows) < 0.01
+    boasting = rows.assign(detector="boasting", probability=0.9)
+    errors = calibration_errors(pd.concat([rows, boasting]))
+    assert errors["honest"]["trtr"] == calibration_error(rows)
+    assert errors["boasting"]["trtr"] == pytest.approx(0.9 - came_true.mean())

@@ -35,6 +35,8 @@ from wearsynth.scores import (
     THRESHOLD,
     auroc,
     bootstrap_interval,
+    calibration,
+    calibration_error,
     intervals_at_once,
     predicted_classes,
     probabilities_of,
@@ -340,7 +342,8 @@ def confusion(matrices: dict[str, np.ndarray], classes: tuple[str, ...], kind: s
 
 
 def roc(predictions: pd.DataFrame, kind: str) -> Figure:
-    """ROC curves, a panel for each protocol: each held-out person's, mean over seeds, and their mean.
+    """ROC curves and calibration, a column for each protocol: each held-out person's curve, mean over seeds, and their
+    mean; below, how often class 1 came true where it was said with some probability, of all windows.
 
     Args:
         predictions: of one detector, as `protocols.cross_validate` makes them.
@@ -348,15 +351,20 @@ def roc(predictions: pd.DataFrame, kind: str) -> Figure:
     """
     (detector,) = predictions["detector"].unique()
     by_protocol = predictions.groupby("protocol", sort=False)
-    figure, axes = _figure(f"ROC curves of {detector}", kind, 1, by_protocol.ngroups, 2.7, sharex=True, sharey=True)
-    for ax, (protocol, rows) in zip(axes.flat, by_protocol):
+    title = f"ROC curves and calibration of {detector}"
+    figure, axes = _figure(title, kind, 2, by_protocol.ngroups, 5.6, sharey=True)
+    ends, ticks = (-0.02, 1.02), [0, 0.5, 1]
+    for ax in axes.flat:
+        ax.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks, box_aspect=1)
+    for (ax, below), (protocol, rows) in zip(axes.T, by_protocol):
         _roc(ax, _roc_curves(rows), PROTOCOL_STYLES[protocol]["color"])
         area = rows.groupby(["subject", "seed"])[["label", "probability"]].apply(_auroc_of_positive)
         auroc = area.groupby("subject").mean().mean()
-        ax.set(title=f"{protocol}\nmean AUROC {auroc:.2f}", xlabel="false positive rate", box_aspect=1)
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        ax.set(title=f"{protocol}\nmean AUROC {auroc:.2f}", xlabel="false positive rate")
+        _calibration(below, rows, PROTOCOL_STYLES[protocol]["color"])
     axes[0, 0].set_ylabel("true positive rate")
-    lines = {"one person": (0.6, "-"), "mean over people": (2, "-"), "guessing": (1, ":")}
+    axes[1, 0].set_ylabel("share of class 1")
+    lines = {"one person": (0.6, "-"), "mean over people": (2, "-"), "guessing; as said": (1, ":")}
     handles = [Line2D([], [], color="black", lw=width, ls=line, label=name) for name, (width, line) in lines.items()]
     _legend(figure, [*handles, Patch(color="black", alpha=0.25, lw=0, label="95 % interval over people")])
     return figure
@@ -490,6 +498,15 @@ def _dots(ax: Axes, values: pd.Series, offset: float, protocol: str) -> None:
     ax.plot(values, np.arange(len(values)) + offset, **dots, label=protocol)
     line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 1.5}
     ax.axvline(values.mean(), **line, label=f"{protocol}, mean")
+
+
+def _calibration(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
+    """How often class 1 came true against how probable it was said to be; a dot's area goes by its windows."""
+    table = calibration(rows)
+    ax.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":")
+    ax.plot(table["said"], table["true"], color=colour, linewidth=1)
+    ax.scatter(table["said"], table["true"], s=150 * table["windows"] / table["windows"].max(), color=colour, alpha=0.7)
+    ax.set(title=f"calibration error {calibration_error(rows):.2f}", xlabel="probability of class 1")
 
 
 def _interval(ax: Axes, row: int, value: float, interval: list[float] | None, chance: float) -> None:

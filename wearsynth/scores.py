@@ -12,6 +12,7 @@ from wearsynth.protocols import PROBABILITIES, PROTOCOLS
 from wearsynth.windows import Windows, indicators
 
 SCORES = ("accuracy", "f1_stress", "f1_macro", "balanced_accuracy", "auroc", "brier")
+BINS = 10  # of probabilities, of equal width, by which calibration goes
 THRESHOLD = 0.5  # probability from which a window counts as stress, where there are two classes
 
 
@@ -67,6 +68,36 @@ def auroc(labels: np.ndarray, values: np.ndarray) -> float:
     scikit-learn adds up trapezoids, whose rounding can leave an area of 1.0000000000000002.
     """
     return float(np.clip(metrics.roc_auc_score(labels, values), 0, 1))
+
+
+def calibration(rows: pd.DataFrame) -> pd.DataFrame:
+    """Bins predictions by the probability of class 1: what was said, and how often it came true.
+
+    Args:
+        rows: of a table of predictions, of any people and seeds together: those of one person are too few.
+
+    Returns:
+        A row for each of BINS bins that is not empty: `said`, the mean probability, `true`, the share of class 1, and
+        `windows`, how many there are.
+    """
+    bins = np.digitize(rows["probability"], np.linspace(0, 1, BINS + 1)[1:-1])
+    binned = rows.assign(true=rows["label"] == 1).groupby(bins)
+    return binned.agg(said=("probability", "mean"), true=("true", "mean"), windows=("true", "size"))
+
+
+def calibration_error(rows: pd.DataFrame) -> float:
+    """Expected calibration error (Naeini et al. 2015, doi 10.1609/aaai.v29i1.9602): how far what was said is from what
+    came true, on average over windows; `rows` as of `calibration`."""
+    table = calibration(rows)
+    return float(np.average((table["said"] - table["true"]).abs(), weights=table["windows"]))
+
+
+def calibration_errors(predictions: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Detector -> protocol -> `calibration_error`, of a table of predictions."""
+    return {
+        detector: {protocol: calibration_error(rows) for protocol, rows in own.groupby("protocol", sort=False)}
+        for detector, own in predictions.groupby("detector", sort=False)
+    }
 
 
 def score_table(predictions: pd.DataFrame) -> pd.DataFrame:
