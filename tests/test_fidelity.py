@@ -209,6 +209,21 @@ def test_people_are_compared_by_level_dispersion_and_drift():
     np.testing.assert_allclose(correlations, expected, atol=0.06)
 
 
+def test_a_response_is_counted_in_what_people_differ_by():
+    """Levels rise by 2, and people differ by 1 or, in the reference, by 2. Means over 60 people have a standard error
+    of .04, standard deviations one of .09 of themselves: three of them."""
+    people = people_of(60)
+    for spread in (1.0, 2.0):
+        found = fidelity.responses(people, people_of(60, spread=spread, seed=1))
+        assert found["TEMP"].mean() == pytest.approx(2 / spread, rel=3 * 0.1)
+        assert len(found) == 60 and (found["ACC_movement"] == 0).all()
+    levels = fidelity.people_levels(people)["TEMP"]
+    expected = (levels[1, "P7"] - levels[0, "P7"]) / np.std(levels[0], ddof=1)
+    assert fidelity.responses(people, people).loc["P7", "TEMP"] == pytest.approx(expected)
+    calm = people[(people["subject"] != "P3") | (people["label"] == 0)]
+    assert "P3" not in fidelity.responses(calm, people).index
+
+
 def _freed(memory, lag, n=30):
     """Expected products of minutes `lag` apart, over the expected square, each freed of the mean of n minutes."""
     covariance = memory ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))

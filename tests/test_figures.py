@@ -86,6 +86,7 @@ def every_figure(kind, signals="extended"):
     pair = (real, synthetic, kind)
     predictions = predictions_of("cnn", "logistic_regression")
     labelled = table_of(signals)
+    changes = pd.DataFrame(np.random.default_rng(0).normal(size=(3, n)), PEOPLE, SIGNAL_SETS[signals])
     cnn = predictions[predictions["detector"] == "cnn"]
     test, tstr = windows_of(signals, np.repeat(PEOPLE, 20), 0), cnn[cnn["protocol"] == "tstr"]
     return {
@@ -93,6 +94,7 @@ def every_figure(kind, signals="extended"):
         "class_levels": (figures.class_levels(real, kind), n),
         "conditions": (figures.conditions(table_of(signals), kind), 1),
         "people_levels": (figures.people_levels({kind: labelled, "synthetic": labelled}, kind), 5 * math.ceil(n / 5)),
+        "responses": (figures.responses(dict.fromkeys((kind, "synthetic"), changes), real.classes, kind), 1),
         "training": (figures.training({"everyone": np.ones(100), "S2": np.zeros(100)}, kind), 1),
         "spent": (figures.spent(Promise(epsilon=math.inf), kind), 1),
         "example_windows": (figures.example_windows(real, real, synthetic, kind), 6 * n),

@@ -71,6 +71,21 @@ def people_levels(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["label"].notna()].groupby(["label", "subject"])[signals].median()
 
 
+def responses(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """How far each person's level rises or falls from class 0 to class 1: does the heart speed up, the skin cool?
+
+    Args:
+        table: 1 Hz table of the people who are described.
+        reference: of those whose differences are the yardstick.
+
+    Returns:
+        One row a person who has both classes, one column a signal: the change of the median, of strengths of its
+        logarithm, in standard deviations between the reference's people at class 0 (Glass's delta).
+    """
+    levels, at_rest = _log_strengths(people_levels(table)), _log_strengths(people_levels(reference)).loc[0]
+    return (levels.loc[1] - levels.loc[0]).dropna() / np.maximum(at_rest.std(), LEAST_SPREAD)
+
+
 def compare_people(real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, float]:
     """Compares people of two 1 Hz tables, in physical units; strengths as logarithms.
 

@@ -140,6 +140,32 @@ def people_levels(tables: dict[str, pd.DataFrame], kind: str) -> Figure:
     return figure
 
 
+def responses(changes: dict[str, pd.DataFrame], classes: tuple[str, ...], kind: str) -> Figure:
+    """How far people's levels rise or fall from class 0 to class 1: each person a dot, and the mean with its interval.
+
+    Args:
+        changes: as `fidelity.responses` makes them, by the name of whose they are: `kind` and 'synthetic'.
+        classes: what they are called.
+        kind: one of KINDS.
+    """
+    signals = changes[kind].columns
+    figure, axes = _figure(f"From {classes[0]} to {classes[1]}", kind, 1, 1, 0.4 * len(signals) + 0.6)
+    ax = axes[0, 0]
+    ax.axvline(0, color="black", linestyle=":", linewidth=1)
+    for (whose, table), aside, colour in zip(changes.items(), (-0.17, 0.17), (RECORDED, SYNTHETIC)):
+        for row, signal in enumerate(signals):
+            values, place = table[signal].to_numpy(), row + aside
+            ax.plot(values, np.full(len(values), place), "o", color=colour, markersize=3, alpha=0.4)
+            ax.plot(bootstrap_interval(values) or [], [place] * 2, color=colour, linewidth=3, alpha=0.6)
+            ax.plot(values.mean(), place, "o", color=colour, label=whose if row == 0 else None)
+    ax.set_yticks(range(len(signals)), signals)
+    ax.set(ylim=(len(signals) - 0.5, -0.5), xlabel="change of a person's level, in standard deviations between people")
+    person = Line2D([], [], color="black", marker="o", markersize=3, linestyle="none", alpha=0.5, label="one person")
+    interval = Line2D([], [], color="black", linewidth=3, alpha=0.6, label="95 % interval of the mean over people")
+    _legend(figure, [*ax.get_legend_handles_labels()[0], person, interval])
+    return figure
+
+
 def class_levels(windows: Windows, kind: str) -> Figure:
     """How high each signal lies in each class: distribution of the windows' means."""
     figure, axes = _grid("Levels by class", kind, windows.signals, 3, "mean of a window, scaled")
@@ -214,7 +240,8 @@ def example_windows(real: Windows, prior: Windows, synthetic: Windows, kind: str
 def distributions(real: Windows, synthetic: Windows, kind: str) -> Figure:
     """Distribution of each signal's values second by second, within each class."""
     panels = [(k, label) for k in range(len(real.signals)) for label in range(len(real.classes))]
-    titles = [f"{real.signals[k]}\n{real.classes[label]}" for k, label in panels]
+    gaps = fidelity.ks_statistics(real, synthetic).to_numpy()
+    titles = [f"{real.signals[k]}: KS {gaps[k, label]:.2f}\n{real.classes[label]}" for k, label in panels]
     figure, axes = _grid("Distributions", kind, titles, 6, "value, scaled")
     for ax, (k, label) in zip(axes, panels):
         for name, windows, colour in _sources(real, synthetic, kind):

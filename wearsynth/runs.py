@@ -54,7 +54,16 @@ class RunFolder:
         "02-Model": ("class_levels", "spent", "training"),
         "03-Generator": ("synthetic_person", "synthetic_windows"),
         "04-Evaluation": (
-            *("example_windows", "people_levels", "distributions", "correlations", "spectra", "embeddings", "attacks"),
+            *(
+                "example_windows",
+                "people_levels",
+                "responses",
+                "distributions",
+                "correlations",
+                "spectra",
+                "embeddings",
+            ),
+            "attacks",
         ),
         "05-Stress_Detection": ("scores_by_subject", "confusion", "roc", "hardest_subjects", "utility_privacy"),
     }
@@ -62,7 +71,7 @@ class RunFolder:
         "01-Data": ("run",),
         "02-Model": ("windows", "model", "privacy"),
         "03-Generator": ("synthetic",),
-        "04-Evaluation": ("fidelity", "yardstick", "nearness", "people", "attacks", "reidentification"),
+        "04-Evaluation": ("fidelity", "yardstick", "nearness", "people", "responses", "attacks", "reidentification"),
         "05-Stress_Detection": ("detection",),
     }
 
