@@ -8,7 +8,7 @@ python := $(venv)/bin/python
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run app data check sweep test test-slurm lint audit reliability bench bench-peers anonymity simulation limits images notebooks lock clean
+.PHONY: help run app data check sweep test test-slurm lint audit reliability bench bench-peers attack-peers simulation limits images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -61,8 +61,8 @@ simulation: $(venv)/.installed  ## estimate how simulated signals are disturbed,
 limits: $(venv)/.installed  ## measure what a budget leaves of usefulness, on simulated people unlike those that generators begin with
 	$(python) -m benchmarks.limits
 
-anonymity: $(venv)/.installed .venv-anonymeter/.installed  ## measure singling out, linkability and inference by Anonymeter: ARGS=RUN
-	$(python) -m benchmarks.anonymity $(ARGS)
+attack-peers: $(venv)/.installed .venv-attack-peers/.installed  ## attack with Anonymeter and tsgm what a run learns: ARGS=RUN
+	$(python) -m benchmarks.attack_peers $(ARGS)
 
 bench-peers: $(venv)/.installed .venv-peers/.installed  ## measure the same step with Opacus and JAX, in an environment of their own
 	$(python) -m benchmarks.peers
@@ -95,5 +95,5 @@ lock:  ## remake both locks (needs uv)
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file workflow/requirements.lock
 
 clean:  ## remove .venv and caches; recordings, runs and figures stay
-	rm -rf data/cache .venv .venv-3.* .venv-sweep .venv-peers .venv-anonymeter .pytest_cache .ruff_cache .hypothesis
+	rm -rf data/cache .venv .venv-3.* .venv-sweep .venv-peers .venv-attack-peers .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import across, anonymity, results, simulation, size
+from benchmarks import across, attack_peers, results, simulation, size
 from benchmarks.limits import altered
 from wearsynth.resampling import one_hertz
 from wearsynth.simulation import POPULATION, simulate_recording, simulate_table
@@ -134,7 +134,7 @@ def test_the_other_study_and_the_prior_share_nobody():
 
 def test_a_window_is_a_record_of_its_class_and_its_signals(make_toy_windows):
     windows = make_toy_windows(people=1)
-    table = anonymity.records(windows)
+    table = attack_peers.records(windows)
     assert list(table) == ["stress", "EDA_mean", "EDA_sd", "HR_mean", "HR_sd"] and len(table) == len(windows)
     assert table.loc[2, "HR_sd"] == pytest.approx(np.std(windows.values[2, :, 1]), abs=5e-4)
     assert table["stress"].tolist() == windows.labels.tolist()
@@ -142,6 +142,6 @@ def test_a_window_is_a_record_of_its_class_and_its_signals(make_toy_windows):
 
 def test_risk_is_what_members_lose_more_than_others():
     found = pd.DataFrame({"generator": "g", "attack": "a", "members": [0.6, 0.2], "others": 0.2, "guessing": 0.1})
-    (row,) = anonymity.condensed(found).to_dict("records")
+    (row,) = attack_peers.condensed(found).to_dict("records")
     assert row["risk"] == pytest.approx((0.4 / 0.8 + 0) / 2) and row["members"] == pytest.approx(0.4)
     assert row["low"] == 0 and row["high"] == pytest.approx(0.5)

@@ -1,13 +1,49 @@
-"""What `anonymity.py` runs in Anonymeter's environment: attacks on each set of a folder, into `found.csv` there."""
+"""What `attack_peers.py` runs in the peers' environment: attacks on each set of a folder, into `found.csv` there."""
 
+import os
 import sys
 from pathlib import Path
 
+os.environ["KERAS_BACKEND"] = "jax"  # of tsgm's, of which nothing here takes any
+
 import numpy as np
 import pandas as pd
+import tsgm
 from anonymeter.evaluators import InferenceEvaluator, LinkabilityEvaluator, SinglingOutEvaluator
+from sklearn.svm import OneClassSVM
 
 ATTACKS, MOST_ATTEMPTS = 200, 20_000
+
+
+def one_class(windows: dict[str, np.ndarray]) -> list[float]:
+    """tsgm's attack: shares of members and of others that lie within the class which a support vector machine makes of
+    synthetic windows; half of these do."""
+    data = [
+        tsgm.dataset.Dataset(each.reshape(len(each), -1, 1), y=None)
+        for each in (windows["members"], windows["synthetic"], windows["others"])
+    ]
+
+    def shares(guessed: np.ndarray, true: list[int]) -> np.ndarray:
+        return np.array([np.mean(guessed[np.equal(true, which)] == 1) for which in (1, -1)])
+
+    missed = tsgm.metrics.PrivacyMembershipInferenceMetric(Flat(OneClassSVM()), shares)(*data)  # 1 less what it is
+    return [float(1 - share) for share in missed]
+
+
+class Flat:
+    """An estimator for windows, which it takes as rows of numbers."""
+
+    def __init__(self, estimator):
+        self._estimator = estimator
+
+    def fit(self, windows):
+        """Fits the estimator."""
+        self._estimator.fit(np.reshape(windows, (len(windows), -1)))
+        return self
+
+    def predict(self, windows):
+        """Its guesses."""
+        return self._estimator.predict(np.reshape(windows, (len(windows), -1)))
 
 
 def attacks(members: pd.DataFrame, others: pd.DataFrame, synthetic: pd.DataFrame):
@@ -42,6 +78,8 @@ def main() -> None:
             found = evaluator.evaluate(**settings).results()
             rates = (found.attack_rate.value, found.control_rate.value, found.baseline_rate.value)
             rows.append((half.parent.name, name, *rates))
+        with np.load(half / "windows.npz") as windows:
+            rows.append((half.parent.name, "one class (tsgm)", *one_class(dict(windows)), 0.5))
         print(f"{half.parent.name}, half {half.name}", flush=True)
     columns = ["generator", "attack", "members", "others", "guessing"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "found.csv", index=False)

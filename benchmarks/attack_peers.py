@@ -1,12 +1,12 @@
-"""Singling out, linkability and inference by Anonymeter (Giomi et al. 2023, doi 10.56553/popets-2023-0055).
+"""Attacks of other projects: Anonymeter's (Giomi et al. 2023, doi 10.56553/popets-2023-0055) and tsgm's.
 
     python run.py --recordings DIR --prepare --out RUN
-    make anonymity ARGS=RUN
+    make attack-peers ARGS=RUN
 
-Anonymeter has an environment of its own, `.venv-anonymeter`. Generators learn from
-half of the people at each promise of `membership.py`; the other half is the control: what is found of them as well was
-not given away. The one that remembers puts out the very windows of the first half. A record is a window: mean and
-standard deviation of each signal. Writes `results/anonymity.csv`. Nothing trained here is kept: no ledger has it.
+They have an environment of their own, `.venv-attack-peers`. Generators learn from half of the people at each promise of
+`membership.py`; the other half is the control: what is found of them as well was not given away. The one that remembers
+puts out the very windows of the first half. To Anonymeter a record is a window, by mean and standard deviation of each
+signal; tsgm takes it whole. Writes `results/attack_peers.csv`. Nothing trained here is kept: no ledger has it.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from wearsynth.scores import bootstrap_interval
 from wearsynth.windows import Windows
 
 ROOT = Path(__file__).parents[1]
-PYTHON = ROOT / ".venv-anonymeter" / "bin" / "python"
-RESULT = ROOT / "results" / "anonymity.csv"
+PYTHON = ROOT / ".venv-attack-peers" / "bin" / "python"
+RESULT = ROOT / "results" / "attack_peers.csv"
 HALVES = 8
 
 
@@ -38,9 +38,11 @@ def main() -> None:
     run = RunFolder(parser.parse_args().run)
     with tempfile.TemporaryDirectory() as folder:
         for name, number, sets in learned(run):
-            (Path(folder) / name / str(number)).mkdir(parents=True)
+            half = Path(folder) / name / str(number)
+            half.mkdir(parents=True)
+            np.savez(half / "windows.npz", **{which: windows.values for which, windows in sets.items()})
             for which, windows in sets.items():
-                records(windows).to_csv(Path(folder) / name / str(number) / f"{which}.csv", index=False)
+                records(windows).to_csv(half / f"{which}.csv", index=False)
         table = condensed(attacked(Path(folder)))
     print(table.round(3).to_string(index=False))
     table.round(5).to_csv(RESULT, index=False)
@@ -74,10 +76,10 @@ def records(windows: Windows) -> pd.DataFrame:
 
 
 def attacked(folder: Path) -> pd.DataFrame:
-    """Runs Anonymeter on all sets of a folder: a row an attack, with its success on members and on others."""
+    """Runs the attacks on all sets of a folder: a row an attack, with its success on members and on others."""
     if not PYTHON.exists():
-        raise SystemExit(f"{PYTHON}: is not there; `make anonymity ARGS=RUN` sets it up")
-    subprocess.run([PYTHON, Path(__file__).with_name("anonymity_worker.py"), folder], check=True)
+        raise SystemExit(f"{PYTHON}: is not there; `make attack-peers ARGS=RUN` sets it up")
+    subprocess.run([PYTHON, Path(__file__).with_name("attack_peers_worker.py"), folder], check=True)
     return pd.read_csv(folder / "found.csv")
 
 
