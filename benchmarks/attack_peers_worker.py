@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import tsgm
 from anonymeter.evaluators import InferenceEvaluator, LinkabilityEvaluator, SinglingOutEvaluator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import OneClassSVM
 
 ATTACKS, MOST_ATTEMPTS = 200, 20_000
@@ -18,32 +20,14 @@ ATTACKS, MOST_ATTEMPTS = 200, 20_000
 def one_class(windows: dict[str, np.ndarray]) -> list[float]:
     """tsgm's attack: shares of members and of others that lie within the class which a support vector machine makes of
     synthetic windows; half of these do."""
-    data = [
-        tsgm.dataset.Dataset(each.reshape(len(each), -1, 1), y=None)
-        for each in (windows["members"], windows["synthetic"], windows["others"])
-    ]
+    data = (tsgm.dataset.Dataset(windows[name], y=None) for name in ("members", "synthetic", "others"))
+    attacker = make_pipeline(FunctionTransformer(lambda values: np.reshape(values, (len(values), -1))), OneClassSVM())
 
     def shares(guessed: np.ndarray, true: list[int]) -> np.ndarray:
         return np.array([np.mean(guessed[np.equal(true, which)] == 1) for which in (1, -1)])
 
-    missed = tsgm.metrics.PrivacyMembershipInferenceMetric(Flat(OneClassSVM()), shares)(*data)  # 1 less what it is
+    missed = tsgm.metrics.PrivacyMembershipInferenceMetric(attacker, shares)(*data)  # 1 less what it is
     return [float(1 - share) for share in missed]
-
-
-class Flat:
-    """An estimator for windows, which it takes as rows of numbers."""
-
-    def __init__(self, estimator):
-        self._estimator = estimator
-
-    def fit(self, windows):
-        """Fits the estimator."""
-        self._estimator.fit(np.reshape(windows, (len(windows), -1)))
-        return self
-
-    def predict(self, windows):
-        """Its guesses."""
-        return self._estimator.predict(np.reshape(windows, (len(windows), -1)))
 
 
 def attacks(members: pd.DataFrame, others: pd.DataFrame, synthetic: pd.DataFrame):
