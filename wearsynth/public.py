@@ -127,7 +127,7 @@ def expect_others(table: pd.DataFrame, cohort: Cohort) -> None:
         cohort: whom the prior comes from.
 
     Raises:
-        RecordingError: names a person who is in both.
+        RecordingError: names the people who are in both.
     """
     parts = {f"the prior {cohort.name!r}": cohort.table()} if cohort.files else {}
     if STRESS_PREDICT not in cohort.files:  # which has all of them
@@ -135,11 +135,15 @@ def expect_others(table: pd.DataFrame, cohort: Cohort) -> None:
     signal = next(name for name in DIGITS if name != "BVP" and name in table)
     for part, people in parts.items():
         known = {name: rows[signal].to_numpy() for name, rows in people.groupby("subject")}
-        for name, rows in table.groupby("subject"):
+        both = {}
+        for name, rows in table.groupby("subject", sort=False):
             own = rows[signal].to_numpy()
             for other, values in known.items():
                 if len(values) == len(own) and np.abs(values - own).max() < SAME / 10 ** DIGITS[signal]:
-                    raise RecordingError(f"{name}: is {other} of {part} and so cannot be protected; leave {name} out")
+                    both[name] = other
+        if both:
+            ours, theirs = ", ".join(both), ", ".join(both.values())
+            raise RecordingError(f"{ours}: in {part} as {theirs}, and so cannot be protected; leave {ours} out")
 
 
 def _simulated() -> pd.DataFrame:
