@@ -123,7 +123,10 @@ def _promised(privacy: dict[str, Any]) -> Answer:
         return Answer(question, "bad", "no guarantee", "the data may give away the people it was learned from")
     epsilon, delta = float(privacy["spent"]["subject"]), privacy["delta"]
     found = most_found(epsilon, delta)
-    figure = f"epsilon {epsilon:.3g}, delta {delta:g}: at {ACCUSED:.0%} false alarms at most {found:.0%} are found"
+    figure = (
+        f"epsilon {epsilon:.3g}, delta {delta:g}: an attacker may find up to {found:.0%} of those who took part, at "
+        f"{ACCUSED:.0%} false alarms"
+    )
     if found <= FEW:
         return Answer(question, "good", figure, "nobody can say with any certainty whether somebody took part")
     if found <= MANY:
@@ -138,7 +141,7 @@ def _share(kind: str, privacy: dict[str, Any], sign: str) -> Answer:
     if not privacy["private"]:
         return Answer(question, "bad", "nothing", "without a guarantee, synthetic data is as private as the recordings")
     if sign == "bad":
-        reason = "it alone is under the promise, and the promise proves no protection of a person"
+        reason = "the promise proves no protection of a person: only where that risk is accepted"
         return Answer(question, sign, "at most the folder share/, never this page", reason)
     reason = "it alone is under the promise; this page holds real people's data, names or scores"
     return Answer(question, sign, "the folder share/, never this page", reason)

@@ -110,7 +110,10 @@ def _summary(folder: RunFolder) -> str:
     numbers = [isinstance(value, float) for value in fidelity["synthetic windows"]]
     fidelity = fidelity[numbers].astype(float).round(3).to_html()
     promised, spent = metrics["model"]["promise"], metrics["privacy"]["spent"]
-    person = f"; of all of a person's, that is epsilon {spent['subject']:.3g}" if "one window" in promised else ""
+    person = (
+        f" of {metrics['windows']['settings'][2]} s; for all that a person gave, that is epsilon {spent['subject']:.3g}"
+    )
+    person *= "one window" in promised
     return f"""# Synthetic smartwatch recordings from {KINDS[folder.kind]}
 
 {len(recordings["subjects"])} people, {recordings["seconds"] / 3600:.1f} hours.
