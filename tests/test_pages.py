@@ -106,6 +106,7 @@ def finished_run(path, kind):
     made = metrics(kind=kind)
     made["detection"] = DETECTION | {"differences": made["detection"]["differences"]}
     run.record("run", {"recordings": run.metrics["run"]["recordings"] | {"seconds": 3600}})
+    run.record("windows", {"settings": ["extended", "subject", 60, 30]})
     for section in ("detection", "fidelity", "yardstick", "attacks"):
         run.record(section, made[section])
     run.figures.mkdir()
