@@ -23,7 +23,7 @@ from wearsynth.parallel import one_core_each
 from wearsynth.parameters import defaults
 from wearsynth.privacy import Promise
 from wearsynth.public import STRESS_PREDICT, Cohort, find_cohort, halves
-from wearsynth.runs import RunFolder
+from wearsynth.runs import EVERYONE, RunFolder
 from wearsynth.scores import bootstrap_interval, scores
 from wearsynth.sessions import draw_people
 from wearsynth.studies import Study, read_study
@@ -34,7 +34,6 @@ RESULT = Path(__file__).parents[1] / "results" / "across.csv"
 PROMISE = Promise("window", 1.0, 1e-4)
 DETECTORS = ("cnn", "logistic_regression")
 SHOWN = ("accuracy", "f1_stress", "auroc")
-EVERYONE = ""
 
 
 class Side(NamedTuple):

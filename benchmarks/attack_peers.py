@@ -52,11 +52,11 @@ def learned(run: RunFolder) -> Iterator[tuple[str, int, dict[str, Windows]]]:
     """For each generator and half of the people: its name, the half's number, and windows of all concerned."""
     test, training = run.windows("test"), run.windows("training")
     people, rng = np.array(test.people), np.random.default_rng(0)
-    halves = [set(rng.permutation(people)[: len(people) // 2]) for _ in range(HALVES)]
+    halves = [rng.permutation(people)[: len(people) // 2] for _ in range(HALVES)]
     members, others = (
-        [test[[(name in half) == inside for name in test.subjects]] for half in halves] for inside in (True, False)
+        [test[np.isin(test.subjects, half, invert=invert)] for half in halves] for invert in (False, True)
     )
-    own = [training[[name in half for name in training.subjects]] for half in halves]
+    own = [training[np.isin(training.subjects, half)] for half in halves]
     synthetic = {MEMORY: members}
     for name, promise in PROMISES.items():
         plan = generators.plan(promise, "steered", run.prior(), min(part.n_units(promise.unit) for part in own))

@@ -118,7 +118,7 @@ def test_what_many_people_would_take_is_a_peak_and_everybodys_table_twice():
 
 def test_within_a_study_people_are_tested_by_what_never_saw_them(make_toy_windows):
     windows = make_toy_windows(people=3)
-    learned = {name: windows.without(name) for name in ("", *windows.people)}
+    learned = {name: windows.without(name) for name in (across.EVERYONE, *windows.people)}
     within = list(across.pairs(learned, windows, same_study=True))
     assert [test.people for _, test in within] == [[name] for name in windows.people]
     assert all({*known.people} == {*windows.people} - {*test.people} for known, test in within)

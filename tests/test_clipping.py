@@ -142,7 +142,7 @@ WINDOW_VALUES = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     name=st.sampled_from(["dense", "two dense", "pooling", "conv same 2 5", "wide conv valid 2", "lstm"]),
     most_windows=st.sampled_from([1, 3]),

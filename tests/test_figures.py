@@ -79,7 +79,7 @@ def legend_of(figure):
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def every_figure(kind, signals="extended"):
+def every_figure(signals, kind):
     """Name -> (figure, number of panels)."""
     n = len(SIGNAL_SETS[signals])
     real, synthetic = windows_of(signals, PEOPLE * 10, 0), windows_of(signals, ["synthetic"] * 30, 1)
@@ -112,10 +112,13 @@ def every_figure(kind, signals="extended"):
     }
 
 
-def test_every_figure_says_its_kind_fits_a_notebook_and_has_its_panels():
-    for name, (figure, n_panels) in every_figure("simulated").items():
+@pytest.mark.parametrize(
+    "signals, kind", [pytest.param("published", "real", marks=pytest.mark.slow), ("extended", "simulated")]
+)
+def test_every_figure_says_its_kind_fits_a_notebook_and_has_its_panels(signals, kind):
+    for name, (figure, n_panels) in every_figure(signals, kind).items():
         assert isinstance(figure, Figure) and len(figure.axes) == n_panels, name
-        assert "(simulated recordings)" in figure.get_suptitle(), name
+        assert f"({kind} recordings)" in figure.get_suptitle(), name
         figure.draw_without_rendering()
         tight = figure.get_tightbbox()
         # Half a pixel aside, nothing sticks out: a label that does would be cut off in the file.

@@ -123,7 +123,7 @@ def class_means(values, labels):
 def test_training_finds_the_levels_of_the_classes(make_toy_windows, toy_codec, kind):
     """Two signals, at 0.3 without stress and 0.7 under it; in the prior both classes lie near 0.5."""
     real = make_toy_windows(people=6, each=20)
-    promise = Promise(epsilon=math.inf, clip_norm=1.0, steps=1000)
+    promise = Promise(epsilon=math.inf, clip_norm=1.0, steps=2000)
     table = draw_people(fit(real, promise, kind, toy_codec), 10, SCHEDULE).dropna()
     found = class_means(scale(table, SIGNALS, "public"), table["label"])
     # A unit's vector that is longer than most is clipped, which takes some of the difference away.

@@ -219,9 +219,12 @@ def alive(pids):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [pytest.param(signal.SIGTERM, 130, marks=pytest.mark.slow), (signal.SIGINT, 130), (signal.SIGKILL, -9)],
+)
 def test_a_run_that_is_ended_leaves_nothing_behind(tmp_path, how, status):
-    """Whatever ends it: asked to, or killed."""
+    """Whatever ends it: asked to, as by a batch system's limit, or killed."""
     process = in_a_process(*TINY, "--out", tmp_path / "run")
     while not (tmp_path / "run" / "01-Data.ipynb").exists():
         assert process.poll() is None

@@ -100,10 +100,11 @@ def test_bad_parameter_ends_the_run_before_it_starts(given, expected, tmp_path, 
         (None, "no such folder"),
         ({}, "no recording in it"),
         ({"S2": b"", "S3": b""}, "recordings of 2 people"),
+        pytest.param({"S2": b"", "S3": b"", "S4": b""}, "S2.pkl", marks=pytest.mark.slow),
         ({"S2": b"\x80\x02}q\x00.", "S3": b"", "S4": b""}, "S2.pkl"),
         ({"S2": pickle.dumps(Hostile(), protocol=2), "S3": b"", "S4": b""}, "eval"),
     ],
-    ids=["missing", "empty", "two people", "no signals", "hostile"],
+    ids=["missing", "empty", "two people", "empty file", "no signals", "hostile"],
 )
 def test_bad_recordings_end_the_run_in_one_line(content, expected, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -307,15 +308,17 @@ def test_nor_when_the_run_is_stopped_before_there_is_another(chain, monkeypatch,
     assert not new.synthetic.exists() and "fidelity" not in new.metrics
 
 
-def test_by_hand_a_notebook_refuses_what_is_of_an_earlier_chain(chain, tmp_path):
+@pytest.mark.parametrize("notebook", ["04-Evaluation", pytest.param("05-Stress_Detection", marks=pytest.mark.slow)])
+def test_by_hand_a_notebook_refuses_what_is_of_an_earlier_chain(chain, tmp_path, notebook):
     """Notebook 2 was run again, notebook 3 was not."""
     folder = copied(chain[1], tmp_path)
     folder.begin("02-Model")
     folder.record("privacy", {"epsilon": 2})
     folder.finish("02-Model", {})
-    given = {name: chain[1].metrics["run"]["parameters"][name] for name in parameters.declared("04-Evaluation")}
-    with one_kernel() as kernel, pytest.raises(NotebookError, match="03-Generator has not ended here, and 04-Eval"):
-        execute(run.NOTEBOOKS[3], tmp_path / "executed.ipynb", given | {"run_folder": str(folder.path)}, kernel)
+    path = run.ROOT / f"{notebook}.ipynb"
+    given = {name: chain[1].metrics["run"]["parameters"][name] for name in parameters.declared(notebook)}
+    with one_kernel() as kernel, pytest.raises(NotebookError, match=f"03-Generator has not ended here, and {notebook}"):
+        execute(path, tmp_path / "executed.ipynb", given | {"run_folder": str(folder.path)}, kernel)
 
 
 def test_a_failed_check_loses_no_work(chain, monkeypatch, tmp_path, work, capsys):

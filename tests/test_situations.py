@@ -117,6 +117,14 @@ def test_git_leaves_line_ends_alone(tmp_path):
     subprocess.run(["bash", "-n", tmp_path / "c" / "setup.sh"], check=True)
 
 
+@pytest.mark.slow
+def test_papermill_by_hand_refuses_a_value_of_another_type(tmp_path):
+    """YAML takes 1e-1 for a text."""
+    words = ("-m", "papermill", run.NOTEBOOKS[1], "out.ipynb", "--no-progress-bar", "-y", "{epsilon: 1e-1}")
+    status, said = program(*words, cwd=tmp_path)
+    assert status and said.strip().splitlines()[-1] == "ParameterError: epsilon='1e-1': expected a number"
+
+
 @pytest.mark.parametrize("option", ["--out", "--recordings"])
 def test_a_link_to_itself(tmp_path, capsys, option):
     (tmp_path / "one").symlink_to(tmp_path / "other")
@@ -156,7 +164,13 @@ BUSY = {
 
 
 @LINUX
-@pytest.mark.parametrize("how, doing", zip([signal.SIGTERM, signal.SIGKILL], BUSY))
+@pytest.mark.parametrize(
+    "how, doing",
+    [
+        *zip([signal.SIGTERM, signal.SIGKILL], BUSY),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in zip([signal.SIGKILL, signal.SIGTERM], BUSY)),
+    ],
+)
 def test_no_kernel_is_left_whatever_it_is_at(tmp_path, how, doing):
     """Nor does anything but one line come of a stop."""
     path = notebook(tmp_path / "notebook.ipynb", f"open({str(tmp_path / 'begun')!r}, 'w').close()\n{BUSY[doing]}")

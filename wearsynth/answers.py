@@ -102,15 +102,15 @@ def _attacker(attacks: dict[str, Any]) -> Answer:
     question, ends = ATTACKER, intervals_at_once(attacks)
     if not ends:
         return Answer(question, "open", "no attack", "attacks take people who were held out, two at least")
-    lowest, highest = (max(each[end] for each in ends.values()) for end in (0, 1))
-    name = max(ends, key=lambda each: ends[each][0 if lowest > 0.5 else 1])  # the surest, or the least sure
+    surely, maybe = (max(each[end] for each in ends.values()) for end in (0, 1))  # an attack reaches
+    name = max(ends, key=lambda each: ends[each][0 if surely > 0.5 else 1])
     (low, high), score, called = ends[name], attacks[name]["score"], name.replace("_", " ")
     figure = f"of {len(ends)} attacks, {called}: AUROC {score:.2f} ({low:.2f} to {high:.2f}; 0.5: guessing)"
-    if lowest > FOUND:
+    if surely > FOUND:
         return Answer(question, "bad", figure, "it finds people who took part")
-    if lowest > 0.5:
+    if surely > 0.5:
         return Answer(question, "fair", figure, "it does better than guessing, by little")
-    if highest > FOUND:
+    if maybe > FOUND:
         return Answer(
             question, "open", figure, "none is shown to do better than guessing; people are too few to rule it out"
         )

@@ -105,15 +105,15 @@ def _summary(folder: RunFolder) -> str:
         embedded((folder.figures / f"{name}.png").read_bytes(), alt) for name, alt in SUMMARY_FIGURES.items()
     )
     detection = result_table(metrics["detection"]).to_html()
-    distances = {"synthetic windows": metrics["fidelity"], "half of the people": metrics["yardstick"]}
-    fidelity = pd.DataFrame(distances).dropna()
-    numbers = [isinstance(value, float) for value in fidelity["synthetic windows"]]
-    fidelity = fidelity[numbers].astype(float).round(3).to_html()
-    promised, spent = metrics["model"]["promise"], metrics["privacy"]["spent"]
-    person = (
-        f" of {metrics['windows']['settings'][2]} s; for all that a person gave, that is epsilon {spent['subject']:.3g}"
-    )
-    person *= "one window" in promised
+    rows = {"synthetic windows": metrics["fidelity"], "half of the people": metrics["yardstick"]}
+    numbers = {
+        whose: {name: each for name, each in row.items() if isinstance(each, float)} for whose, row in rows.items()
+    }
+    fidelity = pd.DataFrame(numbers).dropna().round(3).to_html()
+    promised = metrics["model"]["promise"]
+    if "one window" in promised:
+        seconds, epsilon = metrics["windows"]["settings"][2], metrics["privacy"]["spent"]["subject"]
+        promised += f" of {seconds} s; for all that a person gave, that is epsilon {epsilon:.3g}"
     return f"""# Synthetic smartwatch recordings from {KINDS[folder.kind]}
 
 {len(recordings["subjects"])} people, {recordings["seconds"] / 3600:.1f} hours.
@@ -124,7 +124,7 @@ By fixed rules, the same for every run: docs/method.md has them. The notebooks o
 
 ## What was promised
 
-The synthetic people were learned {promised}{person}. Prior: {metrics["model"]["prior"]}.
+The synthetic people were learned {promised}. Prior: {metrics["model"]["prior"]}.
 
 {folded("The statement: every epsilon, and what it leaves out", statement_text(metrics["privacy"]))}
 

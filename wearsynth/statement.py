@@ -9,7 +9,6 @@ from wearsynth.privacy import UNITS, Promise, spent_together
 from wearsynth.tf_privacy import why_missing
 
 LARGE_DELTA = 0.1  # of one over the number of units
-LACKING = "not even all trainings of this run are in it, as where another ledger was in use"
 
 OUTSIDE_GUARANTEE = (
     "how many windows and subjects there are, and how many windows a subject has, count as public",
@@ -180,10 +179,10 @@ def _so_far(privacy: dict[str, Any]) -> str:
     together = f": together {' and '.join(epsilons)}, were all of them shared" if epsilons else ""
     without = f" {said['not_private']} more had no guarantee at all." if said["not_private"] else ""
     kept = f" (From the ledger, `{said['file']}`.)" if "file" in said else ""  # which is nobody else's business
-    lacking = "" if said["whole"] else f" **That is too low**: {LACKING}."
+    lacking = " **That is too low**: not even all trainings of this run are in it, as where another ledger was in use."
     return f"""
 **On these recordings so far**, this run included, {said["trainings"]} trainings under a promise have seen one person's
-data{together}.{without}{kept}{lacking}
+data{together}.{without}{kept}{"" if said["whole"] else lacking}
 """
 
 
