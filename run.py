@@ -46,7 +46,6 @@ PRESETS = {
         "people": 5,
         "detectors": "cnn,logistic_regression",
         "detector_epochs": 3,
-        "private_epsilons": "1",
     },
     "default": {},
     # Lange et al. 2024 (doi 10.3390/s24103052), with noise that is added, and far fewer steps than their 420 epochs.

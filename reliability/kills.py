@@ -35,7 +35,6 @@ SMALL = {
     "folds": "S2,S3",
     "protocols": "trtr,tstr",
     "detectors": "logistic_regression",
-    "private_epsilons": "",
 }
 COMPARED = ("synthetic", "fidelity", "attacks", "detection")
 LONGEST_RUN = 600  # s

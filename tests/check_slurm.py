@@ -19,9 +19,7 @@ import pytest
 import run
 
 CONFIG = Path("/etc/slurm/slurm.conf")  # where jobs look for it, too, which inherit no variables of SLURM
-TINY = {"epsilon": "inf", "folds": "S2,S3", "private_epsilons": ""} | {
-    name: str(value) for name, value in run.PRESETS["smoke"].items() if name != "private_epsilons"
-}
+TINY = {"epsilon": "inf", "folds": "S2,S3"} | {name: str(value) for name, value in run.PRESETS["smoke"].items()}
 # A cluster without accounting has no sacct; and nobody wants to wait for the first look at a job.
 OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
 OPTIONS += ["--seconds-between-status-checks", "2", "--latency-wait", "5"]

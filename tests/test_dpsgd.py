@@ -7,7 +7,7 @@ from per_unit_loop import SECONDS, SIGNALS, clip, cross_entropy, draw_batch, fla
 from promises import with_tf_privacy
 from scipy import stats
 
-from wearsynth import generators
+from wearsynth import dpsgd, generators
 from wearsynth.clipping import clipped_sum
 from wearsynth.dpsgd import PrivateGradient, Units
 from wearsynth.privacy import ENGINES, Promise
@@ -207,6 +207,22 @@ def test_the_mean_is_over_the_expected_units():
         sizes.add(len(drawn))
         np.testing.assert_allclose(flat(step()), clipped[drawn].sum(axis=0) / 5, rtol=1e-3, atol=1e-5)
     assert len(sizes) > 3
+
+
+@pytest.mark.parametrize("unit", ["window", "subject"])
+def test_a_sample_in_several_passes_is_clipped_and_noised_as_in_one(unit, monkeypatch):
+    """Three windows a pass, ten in all; people of one to five windows are never cut in two."""
+    examples, subjects = draw_batch(10, 1)[0][:, 0], np.repeat(["S2", "S3", "S4"], [1, 4, 5])
+    promise = Promise(unit, 8.0, 1e-3, sampling_probability=0.7, steps=5)
+    whole = mechanism(two_dense(), examples, subjects, promise, np.random.default_rng(2))
+    expected = [flat(whole()) for _ in range(5)]
+    monkeypatch.setattr(dpsgd, "MOST_WINDOWS", 3)
+    passes = mechanism(two_dense(), examples, subjects, promise, np.random.default_rng(2))
+    sums, own = [], passes._sum
+    monkeypatch.setattr(passes, "_sum", lambda *batch: sums.append(len(batch[0])) or own(*batch))
+    for each in expected:
+        np.testing.assert_allclose(flat(passes()), each, rtol=1e-4, atol=1e-6)  # single precision
+    assert len(sums) > 10 and max(sums) <= 3
 
 
 @pytest.mark.parametrize("unit", ["window", "subject"])

@@ -25,9 +25,6 @@ TINY = [
     "folds",
     "S2",
     "-p",
-    "private_epsilons",
-    "",
-    "-p",
     "detectors",
     "logistic_regression",
 ]

@@ -106,6 +106,20 @@ def test_vectors_equal_a_loops(make_toy_windows, toy_codec, unit, name):
 
 
 @pytest.mark.parametrize("unit", ["window", "subject"])
+def test_windows_taken_in_parts_give_the_same_sum(make_toy_windows, toy_codec, unit, monkeypatch):
+    """Parts of about four windows, and of one person at least: nobody is cut in two."""
+    windows, query = make_toy_windows()[np.r_[0, 3, 4:22]], query_of(toy_codec, "all products")
+    expected = clipped_sum(windows, toy_codec, query, unit)
+    monkeypatch.setattr(releases, "MOST_WINDOWS", 4)
+    parts = list(releases._parts(windows, unit))
+    assert sum(map(len, parts)) == len(windows) and len(parts) == (5 if unit == "window" else 4)
+    if unit == "subject":
+        assert [set(part.subjects) for part in parts] == [{person} for person in np.unique(windows.subjects)]
+    for found, whole in zip(clipped_sum(windows, toy_codec, query, unit), expected):
+        np.testing.assert_allclose(found, whole, rtol=1e-9, atol=1e-12)  # but for rounding
+
+
+@pytest.mark.parametrize("unit", ["window", "subject"])
 def test_of_three_classes_each_has_its_part_of_a_vector(make_toy_windows, three_classes, unit):
     """And no unit's is longer than the clip norm: a person's, who has windows of all, as little as a window's."""
     windows = make_toy_windows()

@@ -22,7 +22,7 @@ from wearsynth.share import check
 from wearsynth.tables import load_table
 
 PEOPLE = ["S2", "S3", "S4"]
-QUICK = {"detectors": "logistic_regression", "private_epsilons": "", "steps": "3"}  # of a chain that tests no detector
+QUICK = {"detectors": "logistic_regression", "steps": "3"}  # of a chain that tests no detector
 
 
 class Hostile:

@@ -232,7 +232,7 @@ def real_sweep(tmp_path_factory) -> tuple[Path, Path]:
         pytest.skip("Snakemake is not set up: it takes Python 3.11 or later")
     folder = tmp_path_factory.mktemp("sweep")
     smoke = {name: str(value) for name, value in run.PRESETS["smoke"].items()}
-    tiny = smoke | {"epsilon": "inf", "folds": "S2,S3", "private_epsilons": "", "detectors": "logistic_regression"}
+    tiny = smoke | {"epsilon": "inf", "folds": "S2,S3", "detectors": "logistic_regression"}
     (folder / "tiny.yaml").write_text(
         "grid:\n  - seed: 1\nparameters:\n"
         + "".join(f"  {name}: {json.dumps(value)}\n" for name, value in tiny.items())

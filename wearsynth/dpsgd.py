@@ -13,6 +13,10 @@ from wearsynth.privacy import Promise
 from wearsynth.quiet import tf
 from wearsynth.randomness import normal, poisson_sample, uniform
 
+MOST_WINDOWS = (
+    4096  # of a pass; what is drawn beyond takes its turn, under the same noise: memory does not grow with it
+)
+
 
 @dataclass(frozen=True)
 class Units:
@@ -139,8 +143,11 @@ class PrivateGradient:
         self.steps += 1
         drawn = poisson_sample(len(self._units), self.promise.sampling_probability, self._rng)
         windows, share = self._units.batch(drawn, self.promise.windows_per_subject, self._rng)
-        examples = self._noisy(self._examples[windows])
-        sums = self._sum(examples, self._targets[windows].astype(np.float32), share)
+        sums = [np.zeros(shape, np.float32) for shape in self._shapes]
+        for rows in np.array_split(np.arange(len(drawn)), max(1, -(-windows.size // MOST_WINDOWS))):
+            examples = self._noisy(self._examples[windows[rows]])
+            part = self._sum(examples, self._targets[windows[rows]].astype(np.float32), share[rows])
+            sums = [one + other for one, other in zip(sums, part)]
         # The expected number of units, not the drawn one, which is private.
         return [tf.constant((total + self._noise(total.shape)) / self.expected_units) for total in sums]
 

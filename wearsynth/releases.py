@@ -6,6 +6,7 @@ added up and noised (the Gaussian mechanism). All else is post-processing: momen
 and the noise, so that where the noise is large the prior counts.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ OTHERS_WEIGHT = 0.5  # of descriptors but levels, where levels come first
 # up to which those of levels are.
 LITTLE_NOISE, SOME_NOISE = 0.001, 0.01
 DRAWN = 4000  # windows from the prior, whose vectors' length says where to clip
+MOST_WINDOWS = 8192  # whose vectors are made at a time: those of a thousand people would fill the memory
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,11 @@ def clipped_sum(windows: Windows, codec: Codec, query: Query, unit: str) -> tupl
     Returns:
         The sum, and for each entry the public number that it is to be divided by.
     """
-    vectors, counts = _vectors(windows, codec, query, unit)
-    return clip(vectors, query.clip_norm).sum(axis=0), counts
+    total = counts = 0.0
+    for part in _parts(windows, unit):
+        vectors, own_counts = _vectors(part, codec, query, unit)
+        total, counts = total + clip(vectors, query.clip_norm).sum(axis=0), counts + own_counts
+    return total, counts
 
 
 def in_shares(places: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
@@ -174,6 +179,16 @@ def pooled_covariance(codec: Codec) -> np.ndarray:
 def white_axes(codec: Codec) -> np.ndarray:
     """Axes on which coordinates have a covariance of 1 within the prior's classes."""
     return _power(pooled_covariance(codec), -0.5)
+
+
+def _parts(windows: Windows, unit: str) -> Iterator[Windows]:
+    """Cuts windows into parts of about MOST_WINDOWS, and no unit in two."""
+    units = np.unique(windows.subjects if unit == "subject" else np.arange(len(windows)), return_inverse=True)[1]
+    n_units = windows.n_units(unit)
+    n_parts = max(1, min(n_units, -(-len(windows) // MOST_WINDOWS)))
+    part = units * n_parts // max(1, n_units)
+    for number in range(n_parts):
+        yield windows[part == number]
 
 
 def _vectors(windows: Windows, codec: Codec, query: Query, unit: str) -> tuple[np.ndarray, np.ndarray]:
