@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
+from wearsynth import codecs
 from wearsynth.codecs import GRID, CopulaCodec, DescriptorCodec, LevelCodec, make_prior, moments_of
 from wearsynth.features import DESCRIPTORS, describe, simple_features
 from wearsynth.generators import codec_of
@@ -63,6 +64,14 @@ def test_a_class_that_the_public_people_lack_is_class_0_moved_as_in_the_simulati
     half = (own.means[1] - own.means[0] + theirs[1] - theirs[0]) / 2
     np.testing.assert_allclose(prior.means[1] - prior.means[0], half, atol=1e-9)
     assert make_prior(cohort, "extended", 60).means.shape == (2, prior.size)
+
+
+def test_windows_encoded_in_parts_have_the_same_coordinates(people, monkeypatch):
+    """Ten parts, of unlike size."""
+    values = people.donors.scaled[:67]
+    whole = people.encode(values)
+    monkeypatch.setattr(codecs, "MOST_WINDOWS", 7)
+    np.testing.assert_allclose(people.encode(values), whole, rtol=1e-9, atol=1e-9)  # but for rounding
 
 
 def test_descriptors_come_back_from_coordinates(people):

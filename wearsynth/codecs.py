@@ -25,7 +25,7 @@ from wearsynth.windows import SHARES, Windows, make_windows
 HOPS = 10  # a window has in the prior's minutes: neighbours overlap by nine tenths
 GRID = np.linspace(0, 1, 201)  # of quantiles
 FARTHEST = 4.0  # coordinate: a standard normal's one in 30,000
-AT_A_TIME = 8192  # windows that are encoded: a thousand people's would fill the memory
+MOST_WINDOWS = 8192  # that are encoded, or asked, at a time: those of a thousand people would fill the memory
 
 
 class Codec(Protocol):
@@ -137,7 +137,7 @@ class DescriptorCodec:
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Values (n, window_seconds, n_signals) -> coordinates (n, size)."""
-        parts = np.array_split(values, max(1, -(-len(values) // AT_A_TIME)))
+        parts = np.array_split(values, max(1, -(-len(values) // MOST_WINDOWS)))
         return np.concatenate([_to_normal(describe(part).reshape(len(part), -1), self.quantiles) for part in parts])
 
     def descriptors(self, coordinates: np.ndarray) -> np.ndarray:

@@ -13,9 +13,7 @@ from wearsynth.privacy import Promise
 from wearsynth.quiet import tf
 from wearsynth.randomness import normal, poisson_sample, uniform
 
-MOST_WINDOWS = (
-    4096  # of a pass; what is drawn beyond takes its turn, under the same noise: memory does not grow with it
-)
+MOST_WINDOWS = 4096  # of a pass: a larger sample takes several, under one noise, and no more memory
 
 
 @dataclass(frozen=True)

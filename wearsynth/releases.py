@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wearsynth.codecs import Codec, DescriptorCodec, LevelCodec, moments_of
+from wearsynth.codecs import MOST_WINDOWS, Codec, DescriptorCodec, LevelCodec, moments_of
 from wearsynth.privacy import Promise
 from wearsynth.randomness import normal
 from wearsynth.windows import Windows
@@ -23,7 +23,6 @@ OTHERS_WEIGHT = 0.5  # of descriptors but levels, where levels come first
 # up to which those of levels are.
 LITTLE_NOISE, SOME_NOISE = 0.001, 0.01
 DRAWN = 4000  # windows from the prior, whose vectors' length says where to clip
-MOST_WINDOWS = 8192  # whose vectors are made at a time: those of a thousand people would fill the memory
 
 
 @dataclass(frozen=True)
@@ -183,8 +182,8 @@ def white_axes(codec: Codec) -> np.ndarray:
 
 def _parts(windows: Windows, unit: str) -> Iterator[Windows]:
     """Cuts windows into parts of about MOST_WINDOWS, and no unit in two."""
-    units = np.unique(windows.subjects if unit == "subject" else np.arange(len(windows)), return_inverse=True)[1]
-    n_units = windows.n_units(unit)
+    by_person, n_units = unit == "subject", windows.n_units(unit)
+    units = np.unique(windows.subjects, return_inverse=True)[1] if by_person else np.arange(n_units)
     n_parts = max(1, min(n_units, -(-len(windows) // MOST_WINDOWS)))
     part = units * n_parts // max(1, n_units)
     for number in range(n_parts):
