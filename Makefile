@@ -4,6 +4,7 @@ PYTHON :=
 ARGS ?=
 venv := .venv$(addprefix -,$(PYTHON))
 python := $(venv)/bin/python
+uv := $(venv)/bin/uv
 
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
@@ -88,10 +89,10 @@ app: $(venv)/.installed  ## choose recordings and a promise on a page in the bro
 notebooks: $(venv)/.installed  ## open the notebooks in JupyterLab
 	$(python) -m jupyterlab $(ARGS)
 
-lock:  ## remake both locks (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
+lock: $(venv)/.installed  ## remake both locks
+	$(uv) pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
-	uv pip compile workflow/requirements.txt --no-config --universal --python-version 3.11 --upgrade --generate-hashes \
+	$(uv) pip compile workflow/requirements.txt --no-config --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file workflow/requirements.lock
 
 clean:  ## remove .venv and caches; recordings, runs and figures stay

@@ -38,9 +38,12 @@ with_uv() {
     done
     return 1
 }
+install_with() {
+    "$1" pip install --python "$venv"/bin/python --require-hashes -r "$lock" 2>&1 | { grep -v '^ [+-] ' || true; }
+}
 if with_uv; then
     echo "Setting up $venv with uv and $("$venv"/bin/python --version): about $packages packages"
-    uv pip install --python "$venv"/bin/python --require-hashes -r "$lock" 2>&1 | { grep -v '^ [+] ' || true; }
+    install_with uv
 else
     pip=()
     for python in "${candidates[@]}" python3 python; do
@@ -65,10 +68,18 @@ else
             "or uv, which brings its own Python (pipx install uv), then run make again" >&2
         exit 3
     fi
-    echo "Setting up $venv with pip and $("$venv"/bin/python --version): about $packages packages, a few minutes"
+    echo "Setting up $venv with $("$venv"/bin/python --version): about $packages packages"
+    # The locked uv comes first and fetches the others, in a small part of the time that pip takes. pip does it where uv
+    # finds no packages, as by an index that only pip was told of.
+    sed -n '/^uv==/,/^    #/p' requirements.lock >"$venv"/uv.txt
+    pip+=(install --disable-pip-version-check --no-input --require-hashes -r)
     # Left out of the errors: one warning a package where a local index besides the main one does not have it.
-    "${pip[@]}" install --disable-pip-version-check --no-input --require-hashes -r "$lock" \
-        2> >(grep -v '^WARNING: Location .* is ignored' >&2) | progress
+    exec 3>&2 2> >(grep -v '^WARNING: Location .* is ignored' >&2)
+    if ! "${pip[@]}" "$venv"/uv.txt --quiet || ! install_with "$venv"/bin/uv; then
+        echo "pip goes on without uv: a few minutes"
+        "${pip[@]}" "$lock" | progress
+    fi
+    exec 2>&3 3>&-
 fi
 # Notebooks find the package from any folder; the path is relative, so that a copy of the checkout finds its own.
 "$venv"/bin/python -c 'import os, sysconfig
