@@ -287,9 +287,9 @@ def plain(tables):
     return pd.concat(tables.values(), ignore_index=True).drop(columns="label")
 
 
-def read_back(table, path):
+def read_back(table, path, study=WESAD):
     table.to_parquet(path, index=False) if path.suffix == ".parquet" else table.to_csv(path, index=False)
-    return read_table(path)
+    return read_table(path, study)
 
 
 def test_a_table_comes_back_as_it_was(plain, tables, tmp_path):
@@ -333,6 +333,9 @@ def test_short_gaps_are_filled_and_long_ones_have_no_label(plain, tmp_path):
     assert table[list(SIGNALS)].notna().all(axis=None)
     assert (table["condition"][labelled[50:60]] == "transient").all() and table["label"][labelled[:5]].eq(0).all()
     assert quality.loc["S2", ["filled, s", "missing, s"]].tolist() == [5, 10]
+    table, quality, _ = read_back(plain, tmp_path / "gaps.csv", replace(WESAD, longest_gap=10))
+    assert table["label"][labelled[50:60]].eq(0).all()
+    assert quality.loc["S2", ["filled, s", "missing, s"]].tolist() == [15, 0]
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,25 @@ def test_short_gaps_are_filled_and_long_ones_left_out(tmp_path):
     assert np.isfinite(table[list(SIGNALS)].to_numpy()).all() and table["label"].isna().sum() == 10
 
 
+@pytest.mark.parametrize(("longest", "filled", "missing"), [(3, 0.0, 4.0), (4, 4.0, 0.0), (0, 0.0, 4.0)])
+def test_the_study_says_which_gaps_are_filled(tmp_path, longest, filled, missing):
+    def with_gap(eda):
+        eda[4 * 10 : 4 * 14] = np.nan
+        return eda
+
+    study = replace(studies.WESAD, longest_gap=longest)
+    read = read_recording(write(tmp_path, changed("EDA", with_gap)), study)
+    assert (read.repaired["filled"], read.repaired["missing"]) == (filled, missing)
+
+
+@pytest.mark.parametrize(("dry", "cold", "off"), [(0.03, 28, 0), (10, 28, 0), (0.03, 40, 0), (10, 40, SECONDS + 1)])
+def test_the_study_says_what_is_not_worn(tmp_path, dry, cold, off):
+    """Everybody's skin is below 10 uS and 40 degrees, and nobody's dry and cold by what is usual. The last second has
+    begun."""
+    study = replace(studies.WESAD, off_wrist={"EDA": dry, "TEMP": cold})
+    assert read_recording(write(tmp_path, content(recording())), study).repaired["off_wrist"] == off
+
+
 @pytest.mark.parametrize("longer", [0, 2])  # by so many seconds may signals go on after the label
 def test_a_wristband_on_the_table_is_left_out(tmp_path, longer):
     """Room temperature, dry electrodes, no pulse, for 30 s; neither of the neighbours may feel the step."""

@@ -61,7 +61,11 @@ def test_three_classes(tmp_path):
         ({"schedule": 12}, "schedule: 12: expected text"),
         ({"on_bad_person": "ignore"}, "on_bad_person: 'ignore': expected refuse or leave_out"),
         ({"codes": {"1": "rest"}}, "codes: '1': 'rest': expected a number from 1 to 7"),
-        ({"codes": ["rest"]}, "codes: .*expected numbers and conditions"),
+        ({"codes": ["rest"]}, "codes: .*expected keys and values"),
+        ({"longest_gap": -1}, "longest_gap: -1: expected seconds, from 0 to 60"),
+        ({"longest_gap": "5 s"}, "longest_gap: '5 s': expected seconds"),
+        ({"off_wrist": {"EDA": 0.03}}, "off_wrist: .*expected numbers, as in {EDA: 0.03, TEMP: 28}"),
+        ({"off_wrist": {"EDA": 0.03, "TEMP": None}}, "off_wrist: .*expected numbers"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, changes, message):

@@ -121,7 +121,7 @@ def read(folder: Path, name: str, files: list[Path], study: Study) -> list[Recor
         sessions.append(Session(path, start, sampled))
     if not sessions:
         raise RecordingError(f"{folder / name}: its signals were never recorded at one time; leave the person out")
-    return put_together(folder, name, sessions, sorted({tag for part in parts for tag in part.tags}))
+    return put_together(folder, name, sessions, sorted({tag for part in parts for tag in part.tags}), study)
 
 
 def _joined(person, parts, signal):

@@ -71,7 +71,7 @@ def read(folder: Path, name: str, files: list[Path], study: Study) -> list[Recor
         RecordingError: a file is damaged, or is not what the wristband writes.
     """
     sessions = [_session(path) for path in files]
-    return put_together(folder, name, sessions, sorted(tag for path in files for tag in _tags(path)))
+    return put_together(folder, name, sessions, sorted(tag for path in files for tag in _tags(path)), study)
 
 
 def _session(session):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from wearsynth.recordings import UNREADABLE, WRIST, Recording, RecordingError, repair, shown
+from wearsynth.studies import Study
 
 CONDITIONS = "conditions.csv"
 COLUMNS = ["person", "start", "end", "condition"]
@@ -32,7 +33,7 @@ class Session(NamedTuple):
     drift: float = 0.0
 
 
-def put_together(folder: Path, name: str, sessions: list[Session], tags: list[float]) -> list[Recording]:
+def put_together(folder: Path, name: str, sessions: list[Session], tags: list[float], study: Study) -> list[Recording]:
     """Puts together what is known of one person.
 
     Args:
@@ -40,6 +41,7 @@ def put_together(folder: Path, name: str, sessions: list[Session], tags: list[fl
         name: the person.
         sessions: theirs.
         tags: when they pressed the wristband's button, s since 1970, in order.
+        study: as of `recordings.repair`.
 
     Returns:
         Their recordings, by time, checked and repaired.
@@ -65,7 +67,7 @@ def put_together(folder: Path, name: str, sessions: list[Session], tags: list[fl
         values = (signals[signal] for signal in ("ACC", "BVP", "EDA", "TEMP"))
         one = Recording(name, *values, label, 1, conditions, start - first, drift=drift)
         try:
-            together.append(repair(one))
+            together.append(repair(one, study))
         except RecordingError as error:
             raise RecordingError(f"{path}: {error}") from None
         if len(together) > 1 and round(one.start) < round(together[-2].start) + len(together[-2].label):

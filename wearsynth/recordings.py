@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from wearsynth.studies import Study
+
 SIGNALS = ("BVP", "EDA", "ACC_x", "ACC_y", "ACC_z", "TEMP", "HR", "BVP_amplitude", "ACC_movement")
 
 ACC_RATE, BVP_RATE, EDA_RATE, TEMP_RATE = 32, 64, 4, 4  # Hz
@@ -20,10 +22,8 @@ ACC_UNITS_PER_G = 64
 SHORTEST_SECONDS = 60  # one window, of a recording and of either class in it
 LARGEST_OFFSET = 3  # s, by which signals may begin or end apart; WESAD's own agree within one
 LARGEST_DRIFT = 0.002  # of a signal's clock, 7 s an hour: by so much it is stretched to the recording's length
-LONGEST_FILLED = 5  # s, of missing values that are interpolated
 DEAD_SECONDS = 60  # s, for which a sensor that is alive never stands still; a steady skin temperature does for 30
 SHORTEST_OFF_WRIST = 10  # s
-DRY, COLD = 0.03, 28.0  # microsiemens and degrees Celsius: below both, the wristband lies on a table
 # What a wristband can measure, in the signals' units, by the data sheet of the Empatica E4; BVP's has no bounds.
 RANGES = {
     "BVP": (-1e6, 1e6),
@@ -128,8 +128,12 @@ def entry(content: Any, name: str, expected: str) -> Any:
     return content
 
 
-def repair(recording: Recording) -> Recording:
+def repair(recording: Recording, study: Study) -> Recording:
     """Checks one person's signals, from one start, and repairs what can be.
+
+    Args:
+        recording: as it was measured.
+        study: says which gaps are filled, and when the wristband was not worn.
 
     Raises:
         RecordingError: they are not what a wristband measures on a wrist.
@@ -143,12 +147,12 @@ def repair(recording: Recording) -> Recording:
     left_out = np.zeros(len(label) // label_rate + 1, bool)
     for signal, (rate, _) in WRIST.items():
         values = _stretched(signals[signal], signal, rate, seconds, repaired)
-        wrist[signal], lost = _filled(values, signal, rate, repaired)
+        wrist[signal], lost = _filled(values, signal, rate, study, repaired)
         _check_values(wrist[signal], signal, rate)
         clipped[signal] = _in_seconds(_clipped(wrist[signal], signal), rate, len(left_out))
         left_out |= _in_seconds(lost, rate, len(left_out))
     repaired["missing"] = float(left_out.sum())
-    off_wrist = _off_wrist(wrist, len(left_out))
+    off_wrist = _off_wrist(wrist, study, len(left_out))
     repaired["off_wrist"] = float((off_wrist & ~left_out).sum())
     for signal in ("ACC", "BVP", "EDA"):  # a skin's temperature is nowhere near a sensor's limits
         repaired[f"{signal}_clipped"] = float((clipped[signal] & ~left_out & ~off_wrist).sum())
@@ -182,14 +186,14 @@ def _stretched(values, name, rate, seconds, repaired):
     return values[np.linspace(0, len(values) - 1, round(seconds * rate)).round().astype(int)]
 
 
-def _filled(values, name, rate, repaired):
+def _filled(values, name, rate, study, repaired):
     """Interpolates what is missing; returns the signal and (n,) where it was missing for longer than may be filled."""
     missing = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     if not missing.any():
         return values, missing
     if missing.mean() > 0.5:
         raise RecordingError(f"{name} is missing in {missing.mean():.0%} of its samples; leave the recording out")
-    long = runs(missing, LONGEST_FILLED * rate + 1)
+    long = runs(missing, int(study.longest_gap * rate) + 1)
     repaired["filled"] = max(repaired["filled"], (missing & ~long).sum() / rate)
     return _interpolated(values, missing), long
 
@@ -241,12 +245,12 @@ def _unit(values, name):
     return "; leave the recording out, or give it in this unit"
 
 
-def _off_wrist(wrist, n_seconds):
+def _off_wrist(wrist, study, n_seconds):
     """(n_seconds,), where the wristband was not worn: no pulse at all, or skin that is both dry and cold."""
     bvp = _by_second(wrist["BVP"], BVP_RATE, n_seconds)
     eda, temp = (_by_second(wrist[name], EDA_RATE, n_seconds) for name in ("EDA", "TEMP"))
-    off = (np.ptp(bvp, axis=1) < LEAST_CHANGE) | ((eda.max(axis=1) < DRY) & (temp.max(axis=1) < COLD))
-    return runs(off, SHORTEST_OFF_WRIST)
+    on_table = (eda.max(axis=1) < study.off_wrist["EDA"]) & (temp.max(axis=1) < study.off_wrist["TEMP"])
+    return runs(on_table | (np.ptp(bvp, axis=1) < LEAST_CHANGE), SHORTEST_OFF_WRIST)
 
 
 def _by_second(values, rate, n_seconds):

@@ -10,11 +10,15 @@ data/studies/wesad.yaml is one:
     codes: {1: baseline, 2: stress}                        conditions by the numbers of a pickle in WESAD's layout
     schedule: baseline 20, stress 10, amusement 6.5        the protocol's conditions, and minutes of each
 
-`codes` is for pickles alone, and `citation` may be left out, as may `third`, and `on_bad_person`: 'refuse', which is
-what happens without it, or 'leave_out'.
+    longest_gap: 5                                         seconds of missing values that are interpolated
+    off_wrist: {EDA: 0.03, TEMP: 28}                       below both the wristband is not worn
+    on_bad_person: refuse                                  or 'leave_out': whose recording cannot be used
+
+`codes` is for pickles alone. It may be left out, as may `citation`, `third`, and the last three: they then are as here.
 """
 
 import difflib
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +53,8 @@ class Study:
         schedule: the protocol's labelled conditions and the minutes of each, as of `read_schedule`.
         codes: number in a pickle of WESAD's layout -> condition; all other numbers up to 7 are of none.
         citation: whom to cite with the data.
+        longest_gap: seconds of missing values that are interpolated; where they are more, there is no label.
+        off_wrist: EDA (microsiemens) and TEMP (degrees Celsius) below which, both, the wristband lies on a table.
         on_bad_person: what becomes of somebody whose recording cannot be used: 'refuse' ends the run, 'leave_out' goes
             on without them.
 
@@ -63,10 +69,13 @@ class Study:
     third: tuple[str, ...] = ()
     codes: dict[int, str] = field(default_factory=dict)
     citation: str = ""
+    longest_gap: float = 5.0
+    off_wrist: dict[str, float] = field(default_factory=lambda: {"EDA": 0.03, "TEMP": 28.0})
     on_bad_person: str = "refuse"
 
     def __post_init__(self):
-        for key, expected in (("name", str), ("schedule", str), ("citation", str), ("codes", dict)):
+        for key in ("name", "schedule", "citation", "codes", "off_wrist"):
+            expected = dict if key in ("codes", "off_wrist") else str
             if not isinstance(getattr(self, key), expected):
                 raise ValueError(f"{key}: {getattr(self, key)!r}: expected {TYPES[expected]}")
         for key in ("positive", "negative", "third"):
@@ -82,6 +91,10 @@ class Study:
         for code, condition in self.codes.items():
             if type(code) is not int or not 1 <= code <= 7 or not _is_name(condition):
                 raise ValueError(f"codes: {code!r}: {condition!r}: expected a number from 1 to 7, and a condition")
+        if not _is_number(self.longest_gap) or not 0 <= self.longest_gap <= 60:
+            raise ValueError(f"longest_gap: {self.longest_gap!r}: expected seconds, from 0 to 60")
+        if {*self.off_wrist} != {"EDA", "TEMP"} or not all(map(_is_number, self.off_wrist.values())):
+            raise ValueError(f"off_wrist: {self.off_wrist!r}: expected numbers, as in {{EDA: 0.03, TEMP: 28}}")
         if self.on_bad_person not in ("refuse", "leave_out"):
             raise ValueError(f"on_bad_person: {self.on_bad_person!r}: expected refuse or leave_out")
         self.read_schedule(self.schedule)
@@ -152,11 +165,15 @@ class Study:
         return tuple(parts)
 
 
-TYPES = {str: "text", dict: "numbers and conditions, such as {1: baseline}"}
+TYPES = {str: "text", dict: "keys and values, such as {1: baseline}"}
 
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 40 and value == value.strip() and "," not in value
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def study_names() -> list[str]:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from wearsynth.files import replacing
 from wearsynth.recordings import (
-    LONGEST_FILLED,
     SHORTEST_SECONDS,
     SIGNALS,
     SKIN,
@@ -202,7 +201,7 @@ def _by_second(person, study):
     for column in values.T:
         gap = ~np.isfinite(column)
         column[gap] = np.interp(signals.index[gap], signals.index[~gap], column[~gap])
-    long = runs(missing, LONGEST_FILLED + 1)
+    long = runs(missing, int(study.longest_gap) + 1)
     conditions[long] = NO_CONDITION
     table = pd.DataFrame(values, columns=signals.columns)
     table.insert(0, "subject", person["subject"].iloc[0])

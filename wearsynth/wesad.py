@@ -222,7 +222,7 @@ def _recording(content, name, study):
     acc, bvp, eda, temp = (
         _array(content, f"signal/wrist/{signal}", columns).astype(float) for signal, (_, columns) in WRIST.items()
     )
-    return repair(Recording(name, acc / ACC_UNITS_PER_G, bvp, eda, temp, label, LABEL_RATE, study.codes))
+    return repair(Recording(name, acc / ACC_UNITS_PER_G, bvp, eda, temp, label, LABEL_RATE, study.codes), study)
 
 
 def _check_layout(content):
