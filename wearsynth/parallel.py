@@ -31,7 +31,13 @@ def on_one_core(function: Callable) -> Callable:
 
 
 def one_core_each(
-    function: Callable, arguments: Iterable[tuple], total: int, what: str, in_order: bool = True
+    function: Callable,
+    arguments: Iterable[tuple],
+    total: int,
+    what: str,
+    in_order: bool = True,
+    progress: bool = True,
+    most: int | None = None,
 ) -> Iterator[Any]:
     """Calls a function once for each of the arguments, and yields what it returns.
 
@@ -41,9 +47,11 @@ def one_core_each(
         total: how many calls there are.
         what: one of them in a word, for the progress line.
         in_order: whether to yield in the order of the arguments, or whatever is finished first.
+        progress: whether to show progress on standard error, when it takes long.
+        most: how many at a time at most, where each takes much memory; by default as many as there are cores.
     """
     parallel = joblib.Parallel(
-        n_processes(total),
+        n_processes(min(total, most or total)),
         return_as="generator" if in_order else "generator_unordered",
         batch_size=1,  # or quick ones would be followed by a long queue of slow ones in one process
         max_nbytes=None,  # or large arrays would be mapped, and known by another key than within this process
@@ -54,7 +62,8 @@ def one_core_each(
     with warnings.catch_warnings():
         # Each training leaves some of TensorFlow's memory behind, and joblib replaces a process that holds too much.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
-        yield from tqdm(results, f"{what}s", total, unit=what, mininterval=5)
+        silent = {} if progress else {"disable": True}  # no False, which would overrule the environment's TQDM_DISABLE
+        yield from tqdm(results, f"{what}s", total, unit=what, mininterval=5, delay=2, **silent)
 
 
 def _on_one_core(function: Callable, arguments: tuple) -> Any:
@@ -64,6 +73,7 @@ def _on_one_core(function: Callable, arguments: tuple) -> Any:
 
 def _begin(parent: int) -> None:
     """Sets up a process that trains, for another one."""
+    os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # what it calls side by side, it does one by one
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # several would fight for one GPU; the first would take all its memory
     if sys.platform == "linux":  # end with the one that it trains for, however that ends, in the middle of a training
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

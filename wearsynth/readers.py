@@ -1,24 +1,31 @@
 """Finds out how recordings are laid out, and reads them: WESAD's pickles, wristbands' own exports, or a table."""
 
+import copyreg
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from wearsynth import embraceplus, empatica, tables, wesad
 from wearsynth.exports import CONDITIONS
 from wearsynth.files import fingerprint
+from wearsynth.parallel import one_core_each
 from wearsynth.recordings import Recording, RecordingError
 from wearsynth.resampling import one_hertz
 from wearsynth.studies import WESAD, Study
 
+AT_ONCE = 2  # recordings read at a time: one of WESAD's as published takes more than a gigabyte of memory
 READERS = (wesad, empatica, embraceplus)
 EXPECTED = f"expected {' or '.join(reader.LAYOUT for reader in READERS)}"
+
+
+# So that a place in a zip can be handed to another process, which opens the zip for itself; Python 3.12 can do so.
+copyreg.pickle(zipfile.Path, lambda path: (zipfile.Path, (path.root.filename, path.at)))
 
 
 class Reading(NamedTuple):
@@ -82,7 +89,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def read_table(folder: str | Path, study: Study = WESAD, progress: bool = True) -> Reading:
-    """Reads everybody's recordings, one person at a time, or a table that holds them.
+    """Reads everybody's recordings, two people at a time, or a table that holds them.
 
     >>> import tempfile
     >>> from wearsynth.simulation import write_cohort
@@ -109,12 +116,15 @@ def read_table(folder: str | Path, study: Study = WESAD, progress: bool = True) 
         return _reading(folder, *tables.read_plain(folder, study))
     reader, people = _found(folder)
     parts, rows, left_out = [], {}, {}
-    silent = {} if progress else {"disable": True}  # no False, which would overrule the environment's TQDM_DISABLE
     for name in people:
         tables.check_name(name, folder)
-    for name, files in tqdm(people.items(), desc="recordings", unit="person", delay=2, **silent):
+    arguments = ((reader.read, folder, name, files, study) for name, files in people.items())
+    found = one_core_each(_read_person, arguments, len(people), "recording", progress=progress, most=AT_ONCE)
+    # What was read first: when it is asked for one more, it counts the last one.
+    for (person, row, refused), (name, files) in zip(found, people.items()):
         try:
-            person, row = _read_person(reader.read(folder, name, files, study), files[0], study)
+            if refused:
+                raise refused
             twin = next((other for other, known in rows.items() if known["digest"] == row["digest"]), None)
             if twin:
                 raise RecordingError(f"{files[0]}: is the recording of {twin} once more; leave one out")
@@ -128,8 +138,15 @@ def read_table(folder: str | Path, study: Study = WESAD, progress: bool = True) 
     return _reading(folder, parts, rows, left_out)
 
 
-def _read_person(recordings, path, study):
-    """One person's 1 Hz table, and what is known of its quality."""
+def _read_person(read: Callable, folder: Path, name: str, files: list[Path], study: Study) -> tuple:
+    """One person's 1 Hz table, and what is known of its quality; or what is wrong, which is the caller's to raise."""
+    try:
+        return *_table_of(read(folder, name, files, study), files[0], study), None
+    except RecordingError as error:
+        return None, None, error
+
+
+def _table_of(recordings, path, study):
     try:
         person = pd.concat([one_hertz(recording, study) for recording in recordings], ignore_index=True)
         tables.check_classes(person, study, np.unique(np.concatenate([one.label for one in recordings])))
