@@ -12,6 +12,7 @@ from wearsynth.codecs import DescriptorCodec, moments_of
 from wearsynth.generators import codec_of
 from wearsynth.privacy import Promise
 from wearsynth.releases import (
+    LEAST_NOISE,
     LITTLE_NOISE,
     OTHERS_WEIGHT,
     SOME_NOISE,
@@ -167,6 +168,8 @@ def test_what_is_asked_goes_by_the_noise_of_a_mean(toy_codec):
     for n_paired, least, most in zip((toy_codec.size, len(toy_codec.levels), 0), edges, edges[1:]):
         found = [len(choose_query(toy_codec, noise).paired) for noise in (np.nextafter(least, 1), most)]
         assert found == [n_paired, n_paired]
+    loose, tight = (choose_query(toy_codec, noise).clip_norm for noise in (LEAST_NOISE, np.nextafter(LEAST_NOISE, 1)))
+    assert loose == pytest.approx(2 * tight)
     for kind, products in {"levels": False, "copula": True}.items():
         codec = codec_of(kind, toy_codec)
         for noise in (0.0, np.inf):

@@ -19,9 +19,9 @@ from wearsynth.windows import Windows
 LEAST_VARIANCE = 0.05  # in any direction, of covariances on the scale of the prior's within the classes
 CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of products' differences from the prior's
 OTHERS_WEIGHT = 0.5  # of descriptors but levels, where levels come first
-# Standard deviations of a sum's noise, in clip norms, over the number of units: up to which all products are asked, and
-# up to which those of levels are.
-LITTLE_NOISE, SOME_NOISE = 0.001, 0.01
+# Standard deviations of a sum's noise, in clip norms, over the number of units: up to which a loose clip norm costs
+# nothing, all products are asked, and those of levels are.
+LEAST_NOISE, LITTLE_NOISE, SOME_NOISE = 0.0001, 0.001, 0.01
 DRAWN = 4000  # windows from the prior, whose vectors' length says where to clip
 
 
@@ -74,7 +74,8 @@ def choose_query(codec: Codec, noise: float) -> Query:
     if not isinstance(codec, DescriptorCodec):
         return _plain(codec)
     if noise <= LITTLE_NOISE:
-        return _clipped(codec, white_axes(codec), np.arange(codec.size), product_weight=0.08, clip_at=1.1)
+        clip_at = 2.2 if noise <= LEAST_NOISE else 1.1  # of people unlike the prior's, clipping takes most
+        return _clipped(codec, white_axes(codec), np.arange(codec.size), product_weight=0.08, clip_at=clip_at)
     if noise <= SOME_NOISE:
         # Of products those of levels, as the noise would exceed all others.
         return _clipped(codec, white_axes(codec), codec.levels, product_weight=0.3, clip_at=1.1)
