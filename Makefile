@@ -9,7 +9,7 @@ uv := $(venv)/bin/uv
 # A PYTHONPATH from outside would put other versions before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help run app data check sweep test test-slurm lint audit reliability bench bench-peers attack-peers simulation limits images notebooks lock clean
+.PHONY: help run app data check sweep test test-slurm lint audit reliability bench bench-peers attack-peers simulation scaling images notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -59,8 +59,8 @@ bench: $(venv)/.installed  ## measure time and memory of a discriminator step, b
 simulation: $(venv)/.installed  ## estimate how simulated signals are disturbed, from public people, and test that against others
 	$(python) -m benchmarks.simulation
 
-limits: $(venv)/.installed  ## measure what a budget leaves of usefulness, on simulated people unlike those that generators begin with
-	$(python) -m benchmarks.limits
+scaling: $(venv)/.installed  ## measure what a study of 15 to 1,500 people can expect, on simulated people unlike those that generators begin with
+	$(python) -m benchmarks.scaling
 
 attack-peers: $(venv)/.installed .venv-attack-peers/.installed  ## attack with Anonymeter and tsgm what a run learns: ARGS=RUN
 	$(python) -m benchmarks.attack_peers $(ARGS)

@@ -1,6 +1,7 @@
 """Side by side: what comes out is what a loop gives, in how many processes it is done, and what is shown of it."""
 
 import os
+import threading
 
 import joblib
 import pytest
@@ -9,13 +10,13 @@ from wearsynth import parallel
 
 
 def doubled(number):
-    return 2 * number, os.getpid()
+    return 2 * number, (os.getpid(), threading.get_ident())
 
 
 def doubled_inside(number):
     """As `doubled`, of three numbers side by side within what is side by side."""
     found = list(parallel.one_core_each(doubled, ((number + more,) for more in range(3)), 3, "number"))
-    return [value for value, _ in found], {process for _, process in found}, os.getpid()
+    return [value for value, _ in found], {place for _, place in found}, (os.getpid(), threading.get_ident())
 
 
 def refused(number):
@@ -31,14 +32,14 @@ def four_cores(monkeypatch):
 def test_it_gives_what_a_loop_gives_in_no_more_processes_than_it_may(most, capsys):
     found = list(parallel.one_core_each(doubled, ((number,) for number in range(12)), 12, "number", most=most))
     assert [value for value, _ in found] == [2 * number for number in range(12)]
-    processes = {process for _, process in found}
+    processes = {process for _, (process, _) in found}
     assert 1 <= len(processes) <= (most or 4) and (processes == {os.getpid()}) == (most == 1)
     assert "numbers" not in capsys.readouterr().out
 
 
-def test_within_one_of_the_processes_all_is_done_in_that_one():
-    for values, processes, own in parallel.one_core_each(doubled_inside, ((0,), (10,)), 2, "number"):
-        assert processes == {own} and own != os.getpid() and values in ([0, 2, 4], [20, 22, 24])
+def test_within_one_of_the_processes_all_is_done_in_that_one_thread():
+    for values, places, own in parallel.one_core_each(doubled_inside, ((0,), (10,)), 2, "number"):
+        assert places == {own} and own[0] != os.getpid() and values in ([0, 2, 4], [20, 22, 24])
 
 
 @pytest.mark.parametrize("most", [None, 1])
