@@ -5,7 +5,7 @@
 Everybody is simulated, as there are no public recordings of so many. Those who are protected come from populations of
 which each was altered in its own way; generators begin with people of the population that was not, so that there is
 something to learn. Whether it was learned is told by people of the same altered population who gave nothing. Writes
-results/scaling.csv and images/scaling.png; three quarters of an hour on two cores.
+results/scaling.csv and images/scaling.png; an hour on two cores.
 """
 
 import math
@@ -115,9 +115,9 @@ def measure(number: int, prior: DescriptorCodec) -> pd.DataFrame:
     """
     cohort = Cohorts(number, prior)
     drawn = Generator(prior, Moments(prior.means, prior.covariances))
-    rows = [{"trained_on": PRIOR_ALONE, "generator": "", "people": 0} | cohort.of_synthetic(drawn, number)]
+    rows = [{"trained_on": PRIOR_ALONE, "generator": "-", "people": 0} | cohort.of_synthetic(drawn, number)]
     for size in SIZES:
-        rows.append({"trained_on": "real people", "generator": "", "people": size} | cohort.of_real(size))
+        rows.append({"trained_on": "real people", "generator": "-", "people": size} | cohort.of_real(size))
         for name, promise in PROMISES.items():
             rows += cohort.of_promise(size, name, promise, number)
     return pd.DataFrame(rows).assign(population=number)
@@ -236,14 +236,15 @@ def altered(population: Population, size: float, rng: np.random.Generator) -> Po
 def draw(summary: pd.DataFrame) -> Figure:
     """Each measure against the size of the cohort, a line a promise; the prior alone, which has none, as a level."""
     figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained", sharex=True)
-    lines = summary[summary["generator"].isin(["", "steered"]) & (summary["people"] > 0)]
+    lines = summary[summary["generator"].isin(["-", "steered"]) & (summary["people"] > 0)]
     alone = summary[summary["trained_on"] == PRIOR_ALONE].iloc[0]
     groups = lines.groupby("trained_on", sort=False)
     colours = sns.color_palette("colorblind", groups.ngroups)
     for ax, (measured, label) in zip(axes.flat, MEASURES.items()):
-        for colour, (name, rows) in zip(colours, groups):
+        for side, (colour, (name, rows)) in enumerate(zip(colours, groups)):
             bars = 1.96 * rows[f"{measured}_sem"]
-            ax.errorbar(rows["people"], rows[f"{measured}_mean"], bars, color=colour, marker="o", capsize=2, label=name)
+            beside = rows["people"] * 1.05 ** (side - groups.ngroups / 2)  # or the bars would hide one another
+            ax.errorbar(beside, rows[f"{measured}_mean"], bars, color=colour, marker="o", capsize=2, label=name)
         ax.axhline(alone[f"{measured}_mean"], color="0.5", linestyle=":", label=PRIOR_ALONE)
         ax.set(xscale="log", ylabel=label)
         ax.set_xticks(SIZES, SIZES)

@@ -165,9 +165,9 @@ def scaled():
 def test_every_size_of_cohort_has_its_rows(scaled):
     rows = scaled.groupby(["trained_on", "generator"], sort=False)["people"].agg(list).to_dict()
     kinds = {(name, kind): [3, 5] for name in ("none", "noise") for kind in scaling.KINDS}
-    assert rows == {(scaling.PRIOR_ALONE, ""): [0], ("real people", ""): [3, 5]} | kinds
+    assert rows == {(scaling.PRIOR_ALONE, "-"): [0], ("real people", "-"): [3, 5]} | kinds
     measured = scaled[["f1_stress", "auroc", "worst_c2st", "attack"]]
-    assert measured[scaled["generator"] != ""].apply(lambda column: column.between(0, 1)).all(axis=None)
+    assert measured[scaled["generator"] != "-"].apply(lambda column: column.between(0, 1)).all(axis=None)
 
 
 def test_noise_that_leaves_nothing_leaves_the_prior(scaled):
@@ -194,7 +194,7 @@ def test_the_same_noise_is_another_epsilon_of_more_people():
 def test_gains_are_paired_by_population():
     rows = [(scaling.PRIOR_ALONE, 0, 0.5), ("real", 15, 0.7), (scaling.PRIOR_ALONE, 0, 0.9), ("real", 15, 1.0)]
     table = pd.DataFrame(rows, columns=["trained_on", "people", "f1_stress"])
-    table = table.assign(population=[0, 0, 1, 1], generator="", auroc=0.5, worst_c2st=0.5, attack=0.5)
+    table = table.assign(population=[0, 0, 1, 1], generator="-", auroc=0.5, worst_c2st=0.5, attack=0.5)
     real = scaling.summarize(table).set_index("trained_on").loc["real"]
     assert real["gain_mean"] == pytest.approx(0.15) and real["gain_sem"] == pytest.approx(0.05)
     assert real["f1_stress_sem"] == pytest.approx(0.15) and real["auroc_gain_mean"] == 0
