@@ -14,10 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import joblib
+from joblib.externals.loky import process_executor
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
+# Bytes by which a process may grow before joblib replaces it, which takes ten seconds: the next one imports TensorFlow.
+# Each training leaves some megabytes behind, and joblib's own limit, 300 MB, is soon reached.
+MOST_LEFT_BEHIND = 10**9
 
 
 def n_processes(total: int) -> int:
@@ -73,6 +77,7 @@ def _on_one_core(function: Callable, arguments: tuple) -> Any:
 
 def _begin(parent: int) -> None:
     """Sets up a process that trains, for another one."""
+    process_executor._MAX_MEMORY_LEAK_SIZE = MOST_LEFT_BEHIND  # there is no public way to set it
     os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # what it calls side by side, it does one by one
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # several would fight for one GPU; the first would take all its memory
     if sys.platform == "linux":  # end with the one that it trains for, however that ends, in the middle of a training
