@@ -5,6 +5,7 @@ import threading
 
 import joblib
 import pytest
+from tqdm import tqdm
 
 from wearsynth import parallel
 
@@ -29,12 +30,11 @@ def four_cores(monkeypatch):
 
 
 @pytest.mark.parametrize("most", [None, 1, 2])
-def test_it_gives_what_a_loop_gives_in_no_more_processes_than_it_may(most, capsys):
+def test_it_gives_what_a_loop_gives_in_no_more_processes_than_it_may(most):
     found = list(parallel.one_core_each(doubled, ((number,) for number in range(12)), 12, "number", most=most))
     assert [value for value, _ in found] == [2 * number for number in range(12)]
     processes = {process for _, (process, _) in found}
     assert 1 <= len(processes) <= (most or 4) and (processes == {os.getpid()}) == (most == 1)
-    assert "numbers" not in capsys.readouterr().out
 
 
 def test_within_one_of_the_processes_all_is_done_in_that_one_thread():
@@ -52,3 +52,10 @@ def test_what_takes_no_time_or_is_not_to_be_shown_shows_nothing(capsys):
     for progress in (True, False):
         list(parallel.one_core_each(doubled, ((1,), (2,)), 2, "number", progress=progress, most=1))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_progress_of_what_takes_long_is_shown_where_it_is_wanted(progress, monkeypatch, capsys):
+    monkeypatch.setattr(parallel, "tqdm", lambda *args, **how: tqdm(*args, **how | {"delay": 0}))
+    list(parallel.one_core_each(doubled, ((1,), (2,)), 2, "number", progress=progress, most=1))
+    assert ("2/2" in capsys.readouterr().err) == progress

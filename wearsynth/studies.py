@@ -9,7 +9,6 @@ data/studies/wesad.yaml is one:
     third: [meditation]                                    conditions of class 2, where there are three classes
     codes: {1: baseline, 2: stress}                        conditions by the numbers of a pickle in WESAD's layout
     schedule: baseline 20, stress 10, amusement 6.5        the protocol's conditions, and minutes of each
-
     longest_gap: 5                                         seconds of missing values that are interpolated
     off_wrist: {EDA: 0.03, TEMP: 28}                       below both the wristband is not worn
     on_bad_person: refuse                                  or 'leave_out': whose recording cannot be used
