@@ -1,18 +1,21 @@
 """Benchmarks: no command loses another's rows, ratios are to the faster plain step; altered and large populations."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import across, attack_peers, results, scaling, simulation, size
+from benchmarks import across, attack_peers, results, scaling, simulation, size, turning
 from benchmarks.scaling import altered
 from wearsynth.codecs import make_prior
 from wearsynth.privacy import Promise
 from wearsynth.public import find_cohort
 from wearsynth.resampling import one_hertz
 from wearsynth.simulation import POPULATION, simulate_recording, simulate_table
+from wearsynth.studies import WESAD
+from wearsynth.windows import ACCELERATION, PUBLIC_RANGES
 
 
 def test_results_of_other_implementations_stay(tmp_path):
@@ -177,6 +180,38 @@ def test_noise_that_leaves_nothing_leaves_the_prior(scaled):
     noisy = scaled[scaled["trained_on"] == "noise"].set_index("people").drop(columns="trained_on")
     released, steered = (noisy[noisy["generator"] == kind].drop(columns="generator") for kind in scaling.KINDS)
     pd.testing.assert_frame_equal(released, steered)
+
+
+def test_populations_stay_within_what_is_recorded(monkeypatch):
+    monkeypatch.setattr(scaling, "N_POPULATIONS", 1)
+    chosen = max(scaling.populations())
+
+    def beyond(number):
+        table = simulate_table(12, scaling.COHORT + number, scaling.altered_population(number))
+        inside = [
+            table[name].between(*PUBLIC_RANGES[name], inclusive="neither").mean()
+            for name in ("EDA", "TEMP", "HR", "BVP")
+        ]
+        return 1 - min(inside)
+
+    assert beyond(chosen) < scaling.MOST_AT_ENDS < min(map(beyond, range(chosen)))
+
+
+def test_who_is_not_turned_differs_by_where_gravity_points_alone():
+    """Turned, the acceleration is as large in every second, to rounding; and nothing else is touched."""
+    prior = make_prior(find_cohort("simulated"), "extended", 60)
+    training, study = prior.donors.windows[::50], replace(WESAD, schedule="baseline 3, stress 2")
+    turned, one_way, as_worn = (
+        turning.drawn(training, study, prior, Promise(epsilon=np.inf), way, 0)
+        for way in (turning.METHOD, turning.ONE_WAY, turning.AS_WORN)
+    )
+    others = [name for name in as_worn if name not in ACCELERATION]
+    pd.testing.assert_frame_equal(one_way[others], as_worn[others])
+    sizes = [np.linalg.norm(table[[*ACCELERATION]], axis=1) for table in (one_way, as_worn)]
+    # But where one stretch fades into the next, and vectors are added: ten seconds of each.
+    assert np.mean(np.isclose(*sizes, atol=1e-6)) > 0.8
+    assert np.abs(one_way["ACC_x"] - as_worn["ACC_x"]).max() > 0.2
+    assert not turned[others].equals(one_way[others])  # as there are other minutes to choose from
 
 
 def test_the_same_noise_is_another_epsilon_of_more_people():
