@@ -212,11 +212,7 @@ def _run_conv(layer: tf.keras.layers.Conv1D, values: tf.Tensor, most_windows: in
 
     def parts(slopes: tf.Tensor) -> list[Part]:
         if _held(layer.kernel, slopes, most_windows):
-            # Tap by tap: to put together all that each position sees takes longer than the products.
-            by_unit = _by_unit(slopes, most_windows)
-            seen = (_by_unit(each, most_windows) for each in _taps(values, size, stride, padding))
-            taps = [tf.matmul(each, by_unit, transpose_a=True) for each in seen]
-            kernel = _known(layer.kernel, tf.stack(taps, axis=1))
+            kernel = _product(layer.kernel, _patches(values, size, stride, padding), slopes, most_windows)
         else:
             # The patches' Gram matrix is that of the values, added up along the diagonals that a patch covers.
             grams = _blocks(_grams(values, most_windows), most_windows)
@@ -338,17 +334,17 @@ def _squares(rows: tf.Tensor) -> tf.Tensor:
     return tf.math.reduce_euclidean_norm(rows, 1) ** 2
 
 
-def _taps(values: tf.Tensor, size: int, stride: int, padding: str) -> list[tf.Tensor]:
-    """What each of a convolution's taps is multiplied with: (n, steps, channels) -> (n, positions, channels) each."""
-    steps = values.shape[1]
+def _patches(values: tf.Tensor, size: int, stride: int, padding: str) -> tf.Tensor:
+    """What a convolution multiplies its kernel with: (n, steps, channels) -> (n, positions, size * channels)."""
+    steps, channels = values.shape[1:]
     if padding == "SAME":
         positions = -(-steps // stride)
         missing = max((positions - 1) * stride + size - steps, 0)
         values = _pad(values, missing // 2, missing - missing // 2)
     else:
         positions = (steps - size) // stride + 1
-    covered = stride * (positions - 1) + 1
-    return [values[:, tap : tap + covered : stride] for tap in range(size)]
+    covered = stride * np.arange(positions)[:, None] + np.arange(size)
+    return tf.reshape(tf.gather(values, covered.ravel(), axis=1), (-1, positions, size * channels))
 
 
 def _pad(values: tf.Tensor, before: int, after: int) -> tf.Tensor:
