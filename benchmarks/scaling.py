@@ -162,18 +162,18 @@ class Cohorts:
 
     def of_real(self, size: int) -> dict[str, float]:
         """What the real windows of the first people are worth."""
-        return self._detected(_of(self.real, self.members[:size]))
+        return self._detected(self.real.of(*self.members[:size]))
 
     def of_promise(self, size: int, name: str, promise: Promise, seed: int) -> Iterator[dict]:
         """Learns from the first people under a promise: a row a kind of generator."""
-        training = _of(self.training, self.members[:size])
+        training = self.training.of(*self.members[:size])
         planned = {}
         for kind in KINDS:
             share = plan(promise, kind, self.prior, training.n_units(promise.unit)).promise.release_share
             if share not in planned:  # else it is the very generator before: no step learns beside the release
                 # A seed protects nobody, and is repeated more easily.
                 generator = fit(training, promise, kind, self.prior, seed=seed, noise_seed=seed, name=None)
-                planned[share] = self.of_synthetic(generator, seed, _of(training, self.members[:N_UNSEEN]))
+                planned[share] = self.of_synthetic(generator, seed, training.of(*self.members[:N_UNSEEN]))
             yield {"trained_on": name, "generator": kind, "people": size} | planned[share]
 
     def of_synthetic(self, generator: Generator, seed: int, members: Windows | None = None) -> dict[str, float]:
@@ -199,10 +199,6 @@ class Cohorts:
         leaning = measures(both, self.encoder)["means"](synthetic)
         is_member = np.isin(both.people, members.people)
         return auroc(is_member, leaning)
-
-
-def _of(windows: Windows, people: np.ndarray) -> Windows:
-    return windows[np.isin(windows.subjects, people)]
 
 
 def altered(population: Population, size: float, rng: np.random.Generator) -> Population:

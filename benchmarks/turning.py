@@ -63,13 +63,21 @@ def compare(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     return rows.groupby(["unit", "epsilon", "way"], sort=False, as_index=False).mean().drop(columns="seed")
 
 
+def one_way_round(prior: DescriptorCodec) -> DescriptorCodec:
+    """The same prior, whose minutes' watches are there as they were worn alone."""
+    minutes = {field.name: getattr(prior.donors, field.name) for field in fields(Donors)}
+    return replace(prior, donors=OneWayRound(**minutes))
+
+
 def measure(
     table: pd.DataFrame, study: Study, prior: DescriptorCodec, promise: Promise, way: str, seed: int
 ) -> dict[str, str | float]:
     """Makes synthetic people in one way, and measures what they are worth: a row."""
     training, test = cut(table, "public", 30), cut(table, "subject", 60)
+    prior = prior if way == METHOD else one_way_round(prior)  # once, as its minutes are described and indexed anew
     people = {
-        name: drawn(training.without(name), study, prior, promise, way, seed) for name in (EVERYONE, *test.people)
+        name: drawn(training.without(name), study, prior, promise, way == AS_WORN, seed)
+        for name in (EVERYONE, *test.people)
     }
     found = {name: two_sample_auroc(test, cut(people[EVERYONE], "subject", 60), seed, name) for name in TESTS}
     scores = [
@@ -81,15 +89,12 @@ def measure(
 
 
 def drawn(
-    training: Windows, study: Study, prior: DescriptorCodec, promise: Promise, way: str, seed: int
+    training: Windows, study: Study, prior: DescriptorCodec, promise: Promise, as_worn: bool, seed: int
 ) -> pd.DataFrame:
-    """The table of 15 synthetic people who are made in one way; what is learned of real people is the same in all."""
+    """The table of 15 synthetic people; what is learned of real people is the same, whichever way they are made."""
     # Windows and noise of one seed, so that ways differ by nothing else; it protects nobody.
     generator = fit(training, promise, "released", prior, seed=seed, noise_seed=seed, name=None)
-    if way != METHOD:
-        one_way = OneWayRound(**{field.name: getattr(prior.donors, field.name) for field in fields(Donors)})
-        generator = replace(generator, codec=replace(prior, donors=one_way))
-    with patch.object(sessions, "rotations", _none) if way == AS_WORN else nullcontext():
+    with patch.object(sessions, "rotations", _none) if as_worn else nullcontext():
         return sessions.draw_people(generator, 15, study.read_schedule(study.schedule), seed)
 
 

@@ -1,4 +1,5 @@
-"""Benchmarks: no command loses another's rows, ratios are to the faster plain step; altered and large populations."""
+"""Benchmarks: no command loses another's rows, ratios are to the faster plain step; altered and large populations;
+how watches are turned."""
 
 import json
 from dataclasses import replace
@@ -202,8 +203,12 @@ def test_who_is_not_turned_differs_by_where_gravity_points_alone():
     prior = make_prior(find_cohort("simulated"), "extended", 60)
     training, study = prior.donors.windows[::50], replace(WESAD, schedule="baseline 3, stress 2")
     turned, one_way, as_worn = (
-        turning.drawn(training, study, prior, Promise(epsilon=np.inf), way, 0)
-        for way in (turning.METHOD, turning.ONE_WAY, turning.AS_WORN)
+        turning.drawn(training, study, own, Promise(epsilon=np.inf), is_as_worn, 0)
+        for own, is_as_worn in (
+            (prior, False),
+            (turning.one_way_round(prior), False),
+            (turning.one_way_round(prior), True),
+        )
     )
     others = [name for name in as_worn if name not in ACCELERATION]
     pd.testing.assert_frame_equal(one_way[others], as_worn[others])

@@ -148,7 +148,7 @@ class Folds:
     def among(cls, windows: Windows, most: int) -> "Folds":
         """Of one set of people, each held out from the others; of the first ones, as it takes a training each."""
         people = windows.people[:most]
-        chosen = windows[np.isin(windows.subjects, people)]
+        chosen = windows.of(*people)
         return cls(chosen, chosen, dict.fromkeys(people, chosen), None)
 
     @property

@@ -107,8 +107,7 @@ def train_shadows(
     halves = [rng.permutation(len(people)) < len(people) // 2 for _ in range((n_generators + 1) // 2)]
     saw = np.array([side for half in halves for side in (half, ~half)][:n_generators])
     arguments = (
-        (training[np.isin(training.subjects, people[each])], planned, schedule, cut, measured, seed + number)
-        for number, each in enumerate(saw)
+        (training.of(*people[each]), planned, schedule, cut, measured, seed + number) for number, each in enumerate(saw)
     )
     answers = list(one_core_each(_train_and_measure, arguments, n_generators, "shadow generator"))
     return {name: np.transpose([each[name] for each in answers]) for name in measured}, saw.T

@@ -66,9 +66,9 @@ class Windows:
         """Chosen windows, by a mask or by indices."""
         return replace(self, values=self.values[chosen], labels=self.labels[chosen], subjects=self.subjects[chosen])
 
-    def of(self, subject: str) -> "Windows":
-        """The windows of one subject."""
-        return self[self.subjects == subject]
+    def of(self, *subjects: str) -> "Windows":
+        """The windows of one subject, or of several."""
+        return self[np.isin(self.subjects, subjects)]
 
     def without(self, subject: str) -> "Windows":
         """The windows of everybody else; of all, where nobody is called that."""
