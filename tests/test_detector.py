@@ -225,17 +225,28 @@ def test_repeating_windows_is_weighting_classes(toy):
     """
     windows = toy[0]
     fitted = train("logistic_regression", windows, 0, epochs=1).model
-    scaler, regression = (clone(step) for _, step in find("logistic_regression").steps)
+    scaler, within, regression = (clone(step) for _, step in find("logistic_regression").steps)
     features, weights = simple_features(windows.values), np.where(windows.labels, 2.0, 1.0)
-    scaled = scaler.fit(features, sample_weight=weights).transform(features)
+    scaled = within.transform(scaler.fit(features, sample_weight=weights).transform(features))
     np.testing.assert_allclose(fitted[0].mean_, scaler.mean_, rtol=1e-6)
     np.testing.assert_allclose(fitted[0].scale_, scaler.scale_, rtol=1e-5)
     regression.set_params(class_weight="balanced", C=regression.C * 4 / 3).fit(scaled, windows.labels)
     # Both stop where the gradient is below 1e-4; weights are of size 0.1 to 1.
-    np.testing.assert_allclose(fitted[1].coef_, regression.coef_, atol=2e-3)
-    np.testing.assert_allclose(fitted[1].intercept_, regression.intercept_, atol=2e-3)
+    np.testing.assert_allclose(fitted[-1].coef_, regression.coef_, atol=2e-3)
+    np.testing.assert_allclose(fitted[-1].intercept_, regression.intercept_, atol=2e-3)
     unweighted = clone(regression).set_params(class_weight=None).fit(scaled, windows.labels)
-    assert np.abs(fitted[1].intercept_ - unweighted.intercept_) > 0.05
+    assert np.abs(fitted[-1].intercept_ - unweighted.intercept_) > 0.05
+
+
+def test_a_feature_that_hardly_varies_in_training_outweighs_no_other(toy):
+    """However far off it is: three of its deviations count as much as three thousand."""
+    steady = toy[0].values.copy()
+    steady[..., 0] = 0.5 + 1e-4 * np.random.default_rng(0).standard_normal(steady.shape[:2])
+    far = steady[:6] + np.array([0.1, *np.zeros(steady.shape[2] - 1)])
+    farther = far + np.array([0.3, *np.zeros(steady.shape[2] - 1)])
+    trained = train("logistic_regression", replace(toy[0], values=steady), 0, epochs=1)
+    np.testing.assert_allclose(trained.probabilities(far), trained.probabilities(farther), rtol=1e-6)
+    assert not np.allclose(trained.probabilities(far), trained.probabilities(steady[:6]), rtol=1e-6)
 
 
 def test_a_network_keeps_the_optimizer_it_was_compiled_with(toy):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from wearsynth import networks
-from wearsynth.features import simple_features
+from wearsynth.features import FARTHEST, simple_features
 from wearsynth.networks import RandomShiftAndScale, train_classifier
 from wearsynth.windows import MIN_SECONDS
 
@@ -66,6 +66,15 @@ def test_windows_of_any_allowed_length_are_looked_at(window_seconds):
     for build in (networks.cnn, networks.cnn_lstm):
         probability = build(values.shape[1:])(values).numpy()
         assert probability.shape == (3, 1) and (probability > 0).all() and (probability < 1).all()
+
+
+def test_the_cnn_sees_no_feature_farther_off_than_logistic_regression_does(make_toy_windows):
+    windows = make_toy_windows()
+    model = train_classifier(networks.cnn, *examples(windows), 0, epochs=2)
+    seen = networks.tf.keras.Model(model.input, model.layers[-2].output)
+    n_features = 6 * windows.values.shape[2]
+    features = seen(np.concatenate([windows.values, 50 * windows.values])).numpy()[:, -n_features:]
+    assert np.abs(features).max() == FARTHEST and np.abs(features).min() < 0.1
 
 
 @pytest.mark.parametrize(

@@ -414,7 +414,7 @@ def content(model):
     if hasattr(model, "get_weights"):
         return model.get_weights()
     if hasattr(model, "steps"):
-        scaler, regression = model
+        scaler, _, regression = model
         return [scaler.mean_, scaler.scale_, regression.coef_, regression.intercept_]
     trees = [tree.tree_ for tree in model.estimators_]
     return [np.concatenate([part for tree in trees for part in (tree.feature, tree.threshold, tree.value.ravel())])]
