@@ -93,5 +93,5 @@ def test_a_training_reaches_no_picture_no_page_and_no_statement():
     learns |= {"donors", "public", "quiet", "randomness", "releases", "simulation", "tf_privacy", "wear", "windows"}
     reads = {"embraceplus", "empatica", "exports", "readers", "recordings"}  # a prior's people
     reads |= {"resampling", "studies", "tables", "wesad"}
-    keeps = {"files", "ledger", "parallel", "provenance"}
+    keeps = {"files", "ledger", "parallel", "provenance", "workers"}
     assert reached == learns | reads | keeps

@@ -14,6 +14,7 @@ from wearsynth.privacy import Promise
 from wearsynth.quiet import tf
 from wearsynth.releases import Moments, white_axes
 from wearsynth.windows import Windows, indicators
+from wearsynth.workers import ALONE, Alone
 
 PRODUCT_WEIGHT = 0.1  # of a product of coordinates, where a coordinate counts 1: there are so many
 
@@ -123,6 +124,7 @@ def train(
     recipe: Recipe,
     rng: np.random.Generator | None = None,
     name: str | None = "",
+    workers: Alone = ALONE,
     mechanism: Callable[..., PrivateGradient] = PrivateGradient,
 ) -> tuple[tf.keras.Model, np.ndarray]:
     """Trains a generator network against a discriminator, on top of moments; TensorFlow's seed is the caller's.
@@ -138,6 +140,7 @@ def train(
         recipe: the networks and their rates.
         rng: for tests; noise and sample from a seed protect nobody.
         name: stands before the progress line; None for no such line.
+        workers: whom it is one training with; the windows are those of one of them.
         mechanism: makes what reads the real windows; another one is for those who audit it.
 
     Returns:
@@ -154,6 +157,7 @@ def train(
         windows.subjects,
         rng=rng,
         instance_noise=recipe.instance_noise,
+        workers=workers,
     )
     public_half = _PublicHalf(recipe, codec, moments, network, discriminator, promise.clip_norm)
     fake_loss = np.zeros(promise.steps)

@@ -12,6 +12,7 @@ from wearsynth.clipping import check_layers, clipped_sum, reference_sum
 from wearsynth.privacy import Promise
 from wearsynth.quiet import tf
 from wearsynth.randomness import normal, poisson_sample, uniform
+from wearsynth.workers import ALONE, Alone
 
 MOST_WINDOWS = 4096  # of a pass: a larger sample takes several, under one noise, and no more memory
 
@@ -84,6 +85,7 @@ class PrivateGradient:
             entropy.
         instance_noise: standard deviation of noise on the examples, drawn anew for each drawn unit; it takes no part in
             the guarantee.
+        workers: whom it is one mechanism with; the windows are those of one of them.
 
     Raises:
         ValueError: the model has a layer whose gradient cannot be clipped by unit.
@@ -99,13 +101,15 @@ class PrivateGradient:
         subjects: np.ndarray,
         rng: np.random.Generator | None = None,
         instance_noise: float = 0.0,
+        workers: Alone = ALONE,
     ):
         check_layers(model)
-        self.promise = promise
+        self.promise, self._workers = promise, workers
         self.steps = 0
         self._examples, self._targets, self._rng, self._instance_noise = examples, targets, rng, instance_noise
         self._instance_rng = np.random.default_rng() if rng is None else rng.spawn(1)[0]  # the former from entropy
         self._units = self.group(subjects)
+        self._n_units = int(workers.add_up([np.array(len(self._units))])[0])  # of all workers
         self._shapes = [weight.shape for weight in model.trainable_variables]
         self._noise_scale = promise.noise_multiplier * promise.clip_norm
         width = min(self._units.windows.shape[1], promise.windows_per_subject)
@@ -124,8 +128,8 @@ class PrivateGradient:
 
     @property
     def expected_units(self) -> float:
-        """Units that a step draws on average."""
-        return len(self._units) * self.promise.sampling_probability
+        """Units that a step draws on average, of all workers."""
+        return self._n_units * self.promise.sampling_probability
 
     def __call__(self) -> list[tf.Tensor]:
         """Draws, clips, sums, adds noise, and divides by the expected number of units.
@@ -146,8 +150,11 @@ class PrivateGradient:
             examples = self._noisy(self._examples[windows[rows]])
             part = self._sum(examples, self._targets[windows[rows]].astype(np.float32), share[rows])
             sums = [one + other for one, other in zip(sums, part)]
+        if self._workers.is_first:  # one noise for all
+            sums = [total + self._noise(total.shape) for total in sums]
         # The expected number of units, not the drawn one, which is private.
-        return [tf.constant((total + self._noise(total.shape)) / self.expected_units) for total in sums]
+        totals = self._workers.add_up(sums)
+        return [tf.constant(total / self.expected_units, tf.float32) for total in totals]
 
     def _noisy(self, examples: np.ndarray) -> np.ndarray:
         """Examples with instance noise.

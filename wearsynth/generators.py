@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 
 from wearsynth.codecs import Codec, CopulaCodec, DescriptorCodec, LevelCodec, SecondCodec, make_prior
@@ -21,6 +22,7 @@ from wearsynth.provenance import Origin, load_arrays, save_arrays
 from wearsynth.public import Cohort, find_cohort
 from wearsynth.releases import Moments, Query, choose_query, release
 from wearsynth.windows import Windows, indicators
+from wearsynth.workers import ALONE, Alone
 
 # Signal-to-noise ratio of the discriminator's steps, below which it learns nothing of use; and, of one that sees how
 # coordinates go together, below which a small one does better.
@@ -132,6 +134,7 @@ def fit(
     noise_seed: int | None = None,
     name: str | None = "",
     mechanism: Callable | None = None,
+    workers: Alone = ALONE,
 ) -> Generator:
     """Trains a generator on real windows, under a promise.
 
@@ -153,14 +156,19 @@ def fit(
         noise_seed: for tests; noise and sample from a seed protect nobody.
         name: stands before the progress line; None for no such line.
         mechanism: makes what reads the real windows in steps; another one is for those who audit it.
+        workers: processes that train it together, each on windows of its own people: see `workers.Workers`.
 
     Raises:
-        ValueError: there is no such kind, or delta is too large for so many units.
+        ValueError: there is no such kind, delta is too large for so many units, or workers do not agree.
     """
     if prior is None:
         prior = make_prior(find_cohort("public"), ",".join(windows.signals), windows.values.shape[1])
-    planned = plan(promise, kind, prior, windows.n_units(promise.unit))
-    return train(windows, planned, seed, noise_seed, name, mechanism)
+    if workers is not ALONE and not promise.private:
+        raise ValueError("epsilon=inf: workers train together under a promise only, for which sums are enough")
+    workers.check(windows.people, f"{promise}, {kind=}, {seed=}, prior {joblib.hash(prior)}")
+    (n_units,) = workers.add_up([np.array(windows.n_units(promise.unit))])
+    planned = plan(promise, kind, prior, int(n_units))
+    return train(windows, planned, seed, noise_seed, name, mechanism, workers)
 
 
 def plan(promise: Promise, kind: str, prior: DescriptorCodec, n_units: int) -> Plan:
@@ -205,6 +213,7 @@ def train(
     noise_seed: int | None = None,
     name: str | None = "",
     mechanism: Callable | None = None,
+    workers: Alone = ALONE,
 ) -> Generator:
     """Trains what was planned; other arguments as of `fit`."""
     from wearsynth import cgan  # takes TensorFlow along: seconds, for those who only check what they were given
@@ -217,12 +226,12 @@ def train(
     rng = None if noise_seed is None else np.random.default_rng(noise_seed)
     moments = Moments(codec.means, codec.covariances)
     if promise.release_share:
-        moments = release(windows, codec, planned.query, promise, rng)
+        moments = release(windows, codec, planned.query, promise, rng, workers)
     if promise.training_steps == 0:
         return Generator(codec, moments, seeded=rng is not None)
     own = {} if mechanism is None else {"mechanism": mechanism}
     recipe = _recipe(planned.kind, planned.joint)
-    network, fake_loss = cgan.train(windows, codec, moments, promise, recipe, rng, name, **own)
+    network, fake_loss = cgan.train(windows, codec, moments, promise, recipe, rng, name, workers, **own)
     return Generator(codec, moments, network, len(fake_loss), rng is not None, fake_loss)
 
 

@@ -15,6 +15,7 @@ from wearsynth.codecs import MOST_WINDOWS, Codec, DescriptorCodec, LevelCodec, m
 from wearsynth.privacy import Promise
 from wearsynth.randomness import normal
 from wearsynth.windows import Windows
+from wearsynth.workers import ALONE, Alone
 
 LEAST_VARIANCE = 0.05  # in any direction, of covariances on the scale of the prior's within the classes
 CANDIDATES = np.append(0.0, np.geomspace(1e-4, 10, 100))  # variances of products' differences from the prior's
@@ -120,7 +121,12 @@ def _plain(codec: Codec) -> Query:
 
 
 def release(
-    windows: Windows, codec: Codec, query: Query, promise: Promise, rng: np.random.Generator | None = None
+    windows: Windows,
+    codec: Codec,
+    query: Query,
+    promise: Promise,
+    rng: np.random.Generator | None = None,
+    workers: Alone = ALONE,
 ) -> Moments:
     """Releases the moments of windows' coordinates, once.
 
@@ -130,6 +136,7 @@ def release(
         query: what is asked of each unit.
         promise: what is promised; gives unit and noise.
         rng: for tests; noise from a seed protects nobody.
+        workers: whom it is one release with; the windows are those of one of them.
     """
     if not promise.private:
         means, covariances = moments_of(codec.encode(windows.values), windows.labels, range(len(codec.shares)))
@@ -137,8 +144,11 @@ def release(
     if promise.release_share == 0:
         raise ValueError("release_share=0: expected a promise that pays for a release")
     total, counts = clipped_sum(windows, codec, query, promise.unit)
+    if workers.is_first:  # one noise for all
+        total = noised(total, query, promise, rng)
+    total, counts = workers.add_up([total, counts])
     noise_scale = promise.release_noise_multiplier * query.clip_norm
-    return _posterior(noised(total, query, promise, rng) / counts, (noise_scale / counts) ** 2, codec, query)
+    return _posterior(total / counts, (noise_scale / counts) ** 2, codec, query)
 
 
 def clipped_sum(windows: Windows, codec: Codec, query: Query, unit: str) -> tuple[np.ndarray, np.ndarray]:

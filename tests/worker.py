@@ -1,0 +1,98 @@
+"""One of two workers: trains on its own people, and writes what came out.
+
+    python worker.py INDEX PORT PORT OUT
+
+Imported, it says what a process alone would do.
+"""
+
+import json
+import os
+import sys
+from functools import cache
+
+import numpy as np
+
+from wearsynth.codecs import make_prior
+from wearsynth.dpsgd import PrivateGradient
+from wearsynth.generators import fit
+from wearsynth.privacy import Promise
+from wearsynth.public import find_cohort
+from wearsynth.quiet import tf
+from wearsynth.simulation import simulate_table
+from wearsynth.windows import make_windows
+from wearsynth.workers import ALONE, Workers
+
+SHARES = ((0, 1, 2, 3, 4), (5, 6))  # of seven people
+UNITS = ("window", "subject")
+PROMISE = Promise("subject", 8.0, 1e-3, steps=30, sampling_probability=0.5)
+N_WEIGHTS = 4000
+
+
+def people():
+    return make_windows(simulate_table(n_subjects=7, seed=1), "published", "public", 60, 60)
+
+
+def cross_entropy(targets, logits):
+    return tf.nn.sigmoid_cross_entropy_with_logits(targets, logits[:, 0])
+
+
+def mechanism(windows, promise, workers, rng=None):
+    examples = windows.values.reshape(len(windows), -1)
+    tf.keras.utils.set_random_seed(0)
+    model = tf.keras.Sequential([tf.keras.layers.Input(examples.shape[1:]), tf.keras.layers.Dense(1)])
+    return PrivateGradient(
+        model, cross_entropy, promise, examples, windows.labels, windows.subjects, rng, workers=workers
+    )
+
+
+def noiseless(windows, unit, workers=ALONE):
+    """The gradient of everybody, clipped, without noise."""
+    promise = Promise(unit, np.inf, sampling_probability=1.0, clip_norm=0.5, windows_per_subject=1000)
+    return mechanism(windows, promise, workers)()
+
+
+def noise_alone(windows, workers):
+    """Steps on windows that move no weight."""
+    examples = np.zeros((len(windows), N_WEIGHTS), np.float32)
+    model = tf.keras.Sequential([tf.keras.layers.Input((N_WEIGHTS,)), tf.keras.layers.Dense(1, use_bias=False)])
+    step = PrivateGradient(model, cross_entropy, PROMISE, examples, windows.labels, windows.subjects, workers=workers)
+    return np.concatenate([step()[0] for _ in range(5)])
+
+
+@cache
+def prior():
+    return make_prior(find_cohort("simulated"), "published", 60)
+
+
+def released(windows, workers=ALONE):
+    return fit(windows, PROMISE, "released", prior(), noise_seed=3, name=None, workers=workers).moments
+
+
+def refusal(windows, promise, workers, seed=0):
+    try:
+        fit(windows, promise, "released", prior(), seed=seed, name=None, workers=workers)
+    except ValueError as error:
+        return str(error)
+    return "none"
+
+
+def main(index, ports, out):
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+    workers = Workers()
+    windows = people()
+    own = windows.of(*np.array(windows.people)[list(SHARES[index])])
+    found = {f"{unit} {part}": total for unit in UNITS for part, total in enumerate(noiseless(own, unit, workers))}
+    found["noise"] = noise_alone(own, workers)
+    moments = released(own, workers)
+    found |= {"means": moments.means, "covariances": moments.covariances}
+    trained = fit(own, PROMISE, "cgan", prior(), name=None, workers=workers)
+    found |= {f"weights {number}": each for number, each in enumerate(trained.network.get_weights())}
+    found["same person"] = refusal(windows.of(windows.people[0]), PROMISE, workers)
+    found["other settings"] = refusal(own, PROMISE, workers, seed=index)
+    found["no promise"] = refusal(own, Promise(epsilon=np.inf), workers)
+    np.savez(out, **found)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:4], sys.argv[4])
