@@ -74,7 +74,7 @@ def test_all_end_with_the_same_generator(both):
 
 def test_a_person_at_two_workers_and_other_settings_are_refused(both):
     for own in both:
-        assert str(own["same person"]).startswith("S2: at another worker, too")
+        assert str(own["same person"]).startswith("S2: at two workers; all of a person's windows belong to one")
         assert str(own["other settings"]).startswith("another worker has other settings than these: Promise(")
         assert str(own["no promise"]).startswith("epsilon=inf: workers train together under a promise only")
 

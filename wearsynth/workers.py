@@ -32,12 +32,12 @@ class Alone:
         """
         return list(values)
 
-    def check(self, people: Sequence[str], settings: object) -> None:
+    def check(self, people: Sequence[str], settings: str) -> None:
         """Makes sure that the workers do the same with different people; to be called by all of them.
 
         Args:
             people: of this worker.
-            settings: whatever must be alike; its `repr` tells.
+            settings: whatever must be alike.
 
         Raises:
             ValueError: settings differ, or somebody is at two workers.
@@ -51,16 +51,17 @@ class Workers(Alone):
     """The workers of TF_CONFIG, by TensorFlow's MultiWorkerMirroredStrategy: who they are, and which one this is.
 
     Raises:
-        ValueError: TF_CONFIG names no workers.
+        ValueError: TF_CONFIG names no workers, or this one has several GPUs.
     """
 
     def __init__(self):
         from wearsynth.quiet import tf  # takes seconds to import, and few need it
 
-        self._strategy = strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        self.is_first = strategy.cluster_resolver.task_id == 0
+        strategy, replica = tf.distribute.MultiWorkerMirroredStrategy(), tf.distribute.get_replica_context
         if strategy.num_replicas_in_sync == 1:
             raise ValueError("TF_CONFIG names no two workers: a process alone needs none")
+        if len(strategy.extended.worker_devices) > 1:
+            raise ValueError("CUDA_VISIBLE_DEVICES: expected one GPU at most; each would add the same sum again")
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.float64)], autograph=False)
         def add_up(values):
@@ -71,8 +72,8 @@ class Workers(Alone):
         def gather(values):
             return strategy.run(lambda: replica().all_gather(tf.identity(values), axis=0))
 
-        replica = tf.distribute.get_replica_context
-        self._add_up, self._gather = add_up, gather
+        place = tf.function(lambda: strategy.run(lambda: replica().replica_id_in_sync_group), autograph=False)
+        self.is_first, self._add_up, self._gather = int(place()) == 0, add_up, gather
 
     def add_up(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         """As of `Alone`."""
@@ -81,17 +82,17 @@ class Workers(Alone):
         parts = np.split(total, np.cumsum([each.size for each in arrays])[:-1])
         return [part.reshape(each.shape) for part, each in zip(parts, arrays)]
 
-    def check(self, people: Sequence[str], settings: object) -> None:
+    def check(self, people: Sequence[str], settings: str) -> None:
         """As of `Alone`."""
-        if len(set(self._gather(_digests([repr(settings)])).numpy())) > 1:
+        if len(set(self._gather(_digests([settings])).numpy())) > 1:
             raise ValueError(f"another worker has other settings than these: {settings}")
         own = _digests(people)
         seen, times = np.unique(self._gather(own).numpy(), return_counts=True)
-        twice = [name for name, digest in zip(people, own) if digest in seen[times > 1]]
-        if twice:
+        if times.max() > 1:  # at whichever workers: all of them stop
+            twice = [name for name, digest in zip(people, own) if digest in seen[times > 1]]
             raise ValueError(
-                f"{', '.join(twice)}: at another worker, too; all of a person's windows belong to one, and different "
-                "people need different names"
+                f"{', '.join(twice) or 'somebody'}: at two workers; all of a person's windows belong to one, and "
+                "different people need different names"
             )
 
 
