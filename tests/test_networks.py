@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from wearsynth import networks
-from wearsynth.features import FARTHEST, simple_features
+from wearsynth.features import FEATURE_BOUND, simple_features
 from wearsynth.networks import RandomShiftAndScale, train_classifier
 from wearsynth.windows import MIN_SECONDS
 
@@ -74,7 +74,7 @@ def test_the_cnn_sees_no_feature_farther_off_than_logistic_regression_does(make_
     seen = networks.tf.keras.Model(model.input, model.layers[-2].output)
     n_features = 6 * windows.values.shape[2]
     features = seen(np.concatenate([windows.values, 50 * windows.values])).numpy()[:, -n_features:]
-    assert np.abs(features).max() == FARTHEST and np.abs(features).min() < 0.1
+    assert np.abs(features).max() == FEATURE_BOUND and np.abs(features).min() < 0.1
 
 
 @pytest.mark.parametrize(

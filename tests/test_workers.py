@@ -58,11 +58,20 @@ def test_there_is_one_noise_for_all_as_large_as_accounted(both):
     np.testing.assert_array_equal(found, both[1]["noise"])
 
 
-def test_a_release_is_that_of_everybody(both):
-    expected = worker.released(worker.people())
+def test_each_draws_among_its_own_units_and_all_are_divided_by_the_expected_number(both):
+    """The mean over steps is the gradient of everybody; of some 400 weights' z-scores none is above five."""
+    expected = worker.noiseless(worker.people(), "window")[0].numpy()[:, 0]
+    mean, deviation = both[0]["drawn mean"], both[0]["drawn deviation"]
+    scores = (mean - expected) / (deviation / np.sqrt(worker.N_DRAWN))
+    assert (deviation > 0).all() and np.abs(scores).max() < 5
+
+
+@pytest.mark.parametrize("unit", worker.UNITS)
+def test_a_release_is_that_of_everybody(both, unit):
+    expected = worker.released(worker.people(), unit)
     for own in both:
-        np.testing.assert_allclose(own["means"], expected.means, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(own["covariances"], expected.covariances, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(own[f"{unit} means"], expected.means, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(own[f"{unit} covariances"], expected.covariances, rtol=1e-9, atol=1e-12)
 
 
 def test_all_end_with_the_same_generator(both):
@@ -72,11 +81,20 @@ def test_all_end_with_the_same_generator(both):
         np.testing.assert_array_equal(both[0][name], both[1][name])
 
 
-def test_a_person_at_two_workers_and_other_settings_are_refused(both):
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("same name", "S2: at two workers; all of a person's windows belong to one"),
+        ("nobody", "a worker has no windows"),
+        ("other seed", "another worker has other settings than these: Promise("),
+        ("other epsilon", "another worker has other settings than these: Promise("),
+        ("other prior", "another worker has other settings than these: Promise("),
+        ("no promise", "epsilon=inf: workers train together under a promise only"),
+    ],
+)
+def test_what_would_break_the_promise_is_refused_by_all(both, name, fault):
     for own in both:
-        assert str(own["same person"]).startswith("S2: at two workers; all of a person's windows belong to one")
-        assert str(own["other settings"]).startswith("another worker has other settings than these: Promise(")
-        assert str(own["no promise"]).startswith("epsilon=inf: workers train together under a promise only")
+        assert str(own[name]).startswith(fault)
 
 
 def test_a_process_alone_is_no_worker(monkeypatch):

@@ -8,6 +8,7 @@ Imported, it says what a process alone would do.
 import json
 import os
 import sys
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -25,7 +26,7 @@ from wearsynth.workers import ALONE, Workers
 SHARES = ((0, 1, 2, 3, 4), (5, 6))  # of seven people
 UNITS = ("window", "subject")
 PROMISE = Promise("subject", 8.0, 1e-3, steps=30, sampling_probability=0.5)
-N_WEIGHTS = 4000
+N_WEIGHTS, N_DRAWN = 4000, 200
 
 
 def people():
@@ -64,13 +65,22 @@ def prior():
     return make_prior(find_cohort("simulated"), "published", 60)
 
 
-def released(windows, workers=ALONE):
-    return fit(windows, PROMISE, "released", prior(), noise_seed=3, name=None, workers=workers).moments
+def drawn(windows, workers):
+    """Steps without noise, each on those who are drawn: mean and deviation over them."""
+    promise = Promise("window", np.inf, sampling_probability=0.5, steps=N_DRAWN, clip_norm=0.5)
+    step = mechanism(windows, promise, workers)
+    steps = np.array([step()[0][:, 0] for _ in range(N_DRAWN)])
+    return steps.mean(axis=0), steps.std(axis=0)
 
 
-def refusal(windows, promise, workers, seed=0):
+def released(windows, unit, workers=ALONE):
+    promise = Promise(unit, 8.0, 1e-3)
+    return fit(windows, promise, "released", prior(), noise_seed=3, name=None, workers=workers).moments
+
+
+def refusal(windows, workers, promise=PROMISE, seed=0, begun=None):
     try:
-        fit(windows, promise, "released", prior(), seed=seed, name=None, workers=workers)
+        fit(windows, promise, "released", begun or prior(), seed=seed, name=None, workers=workers)
     except ValueError as error:
         return str(error)
     return "none"
@@ -84,13 +94,18 @@ def main(index, ports, out):
     own = windows.of(*np.array(windows.people)[list(SHARES[index])])
     found = {f"{unit} {part}": total for unit in UNITS for part, total in enumerate(noiseless(own, unit, workers))}
     found["noise"] = noise_alone(own, workers)
-    moments = released(own, workers)
-    found |= {"means": moments.means, "covariances": moments.covariances}
+    found["drawn mean"], found["drawn deviation"] = drawn(own, workers)
+    for unit in UNITS:
+        moments = released(own, unit, workers)
+        found |= {f"{unit} means": moments.means, f"{unit} covariances": moments.covariances}
     trained = fit(own, PROMISE, "cgan", prior(), name=None, workers=workers)
     found |= {f"weights {number}": each for number, each in enumerate(trained.network.get_weights())}
-    found["same person"] = refusal(windows.of(windows.people[0]), PROMISE, workers)
-    found["other settings"] = refusal(own, PROMISE, workers, seed=index)
-    found["no promise"] = refusal(own, Promise(epsilon=np.inf), workers)
+    found["same name"] = refusal(windows.of(windows.people[0]), workers)
+    found["nobody"] = refusal(own if index else own.of("nobody"), workers)
+    found["other seed"] = refusal(own, workers, seed=index)
+    found["other epsilon"] = refusal(own, workers, Promise("subject", 8.0 + index, 1e-3))
+    found["other prior"] = refusal(own, workers, begun=replace(prior(), means=prior().means + 1e-6 * index))
+    found["no promise"] = refusal(own, workers, Promise(epsilon=np.inf))
     np.savez(out, **found)
 
 

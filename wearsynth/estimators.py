@@ -6,8 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from wearsynth.features import FARTHEST
+from wearsynth.features import FEATURE_BOUND
 
-within = FunctionTransformer(np.clip, kw_args={"a_min": -FARTHEST, "a_max": FARTHEST})
+within = FunctionTransformer(np.clip, kw_args={"a_min": -FEATURE_BOUND, "a_max": FEATURE_BOUND})
 logistic_regression = make_pipeline(StandardScaler(), within, LogisticRegression(C=0.1, max_iter=2000))
 random_forest = RandomForestClassifier(n_estimators=300)

@@ -4,9 +4,9 @@ import numpy as np
 
 DESCRIPTORS = ("level", "spread", "above", "below", "slope", "roughness")
 LEAST_SPREAD = 1e-3  # of a window's signal; below, there is no shape to speak of
-# Standard deviations from its mean, beyond which detectors see a feature no farther. One that hardly varies among
-# synthetic people lies many of them away for real ones, and would outweigh all others.
-FARTHEST = 3.0
+# Standard deviations from its mean, beyond which the CNN and logistic regression see a feature no farther. One that
+# hardly varies among synthetic people lies many of them away for real ones, and would outweigh all others.
+FEATURE_BOUND = 3.0
 
 
 def simple_features(values: np.ndarray) -> np.ndarray:

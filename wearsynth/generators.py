@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 
 from wearsynth.codecs import Codec, CopulaCodec, DescriptorCodec, LevelCodec, SecondCodec, make_prior
+from wearsynth.files import source_of
 from wearsynth.ledger import Ledger
 from wearsynth.parallel import n_processes, one_core_each
 from wearsynth.privacy import Promise, check_delta
@@ -22,7 +23,7 @@ from wearsynth.provenance import Origin, load_arrays, save_arrays
 from wearsynth.public import Cohort, find_cohort
 from wearsynth.releases import Moments, Query, choose_query, release
 from wearsynth.windows import Windows, indicators
-from wearsynth.workers import ALONE, Alone
+from wearsynth.workers import ALONE, Alone, Workers
 
 # Signal-to-noise ratio of the discriminator's steps, below which it learns nothing of use; and, of one that sees how
 # coordinates go together, below which a small one does better.
@@ -163,9 +164,6 @@ def fit(
     """
     if prior is None:
         prior = make_prior(find_cohort("public"), ",".join(windows.signals), windows.values.shape[1])
-    if workers is not ALONE and not promise.private:
-        raise ValueError("epsilon=inf: workers train together under a promise only, for which sums are enough")
-    workers.check(windows.people, f"{promise}, {kind=}, {seed=}, prior {joblib.hash(prior)}")
     (n_units,) = workers.add_up([np.array(windows.n_units(promise.unit))])
     planned = plan(promise, kind, prior, int(n_units))
     return train(windows, planned, seed, noise_seed, name, mechanism, workers)
@@ -215,7 +213,9 @@ def train(
     mechanism: Callable | None = None,
     workers: Alone = ALONE,
 ) -> Generator:
-    """Trains what was planned; other arguments as of `fit`."""
+    """Trains what was planned, for the units of all workers; other arguments as of `fit`."""
+    if workers is not ALONE:
+        _check_together(workers, windows, planned, seed, noise_seed)
     from wearsynth import cgan  # takes TensorFlow along: seconds, for those who only check what they were given
     from wearsynth.quiet import tf
 
@@ -233,6 +233,18 @@ def train(
     recipe = _recipe(planned.kind, planned.joint)
     network, fake_loss = cgan.train(windows, codec, moments, promise, recipe, rng, name, workers, **own)
     return Generator(codec, moments, network, len(fake_loss), rng is not None, fake_loss)
+
+
+def _check_together(workers: Workers, windows: Windows, planned: Plan, seed: int, noise_seed: int | None) -> None:
+    """Raises ValueError if workers would not keep one promise together."""
+    prior = joblib.hash((planned.joint, planned.query, planned.codec.means, planned.codec.covariances))
+    workers.check(
+        windows.people,
+        f"{planned.promise}, kind {planned.kind!r}, {seed=}, {noise_seed=}, "
+        f"prior and query {prior}, code {source_of('generators')}",
+    )
+    if not planned.promise.private:
+        raise ValueError("epsilon=inf: workers train together under a promise only, for which sums are enough")
 
 
 def train_all(

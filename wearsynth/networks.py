@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wearsynth.features import FARTHEST
+from wearsynth.features import FEATURE_BOUND
 from wearsynth.quiet import tf
 
 layers = tf.keras.layers
@@ -89,7 +89,7 @@ def cnn(input_shape: tuple[int, int], n_classes: int = 2) -> tf.keras.Model:
     shapes = layers.Dropout(0.5)(layers.GlobalAveragePooling1D()(shapes))
     features = layers.Lambda(public_features)(windows)
     features = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(features)
-    features = layers.Lambda(lambda each: tf.clip_by_value(each, -FARTHEST, FARTHEST))(features)
+    features = layers.Lambda(lambda each: tf.clip_by_value(each, -FEATURE_BOUND, FEATURE_BOUND))(features)
     seen = layers.Concatenate()([shapes, features])
     few = tf.keras.regularizers.L2(0.003)
     return tf.keras.Model(windows, _probabilities(n_classes, kernel_regularizer=few)(seen))

@@ -8,9 +8,10 @@ In each of them, before anything else is done with TensorFlow:
     workers = Workers()
     generator = fit(windows, promise, workers=workers)
 
-All of them end with the same generator. What a worker tells the others is, for each release and each step, one sum over
-its people, clipped; the first one adds the noise to its own before it tells it. So the workers, and the network between
-them, have to be trusted like the memory of one machine, and the promise is for whatever leaves them.
+All of them end with the same generator (on unlike machines but for rounding: then keep the first one's). What a worker
+tells the others is, before, how many units it has, and digests of its people's names; and for each release and each
+step one sum over its people, clipped, to which the first one has added the noise. So the workers, and the network
+between them, have to be trusted like the memory of one machine, and the promise is for whatever leaves them.
 """
 
 from collections.abc import Sequence
@@ -25,23 +26,12 @@ class Alone:
     is_first = True  # adds the noise
 
     def add_up(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Adds up each array over all workers, in double precision; to be called by all of them.
+        """Adds up each array over all workers, several in double precision; to be called by all of them.
 
         Returns:
             The sums, the same ones for every worker.
         """
         return list(values)
-
-    def check(self, people: Sequence[str], settings: str) -> None:
-        """Makes sure that the workers do the same with different people; to be called by all of them.
-
-        Args:
-            people: of this worker.
-            settings: whatever must be alike.
-
-        Raises:
-            ValueError: settings differ, or somebody is at two workers.
-        """
 
 
 ALONE = Alone()
@@ -83,9 +73,19 @@ class Workers(Alone):
         return [part.reshape(each.shape) for part, each in zip(parts, arrays)]
 
     def check(self, people: Sequence[str], settings: str) -> None:
-        """As of `Alone`."""
+        """Makes sure that all workers do the same with different people; to be called by all of them.
+
+        Args:
+            people: of this worker.
+            settings: whatever must be alike.
+
+        Raises:
+            ValueError: settings differ, a worker has nobody, or a name is at two of them.
+        """
         if len(set(self._gather(_digests([settings])).numpy())) > 1:
             raise ValueError(f"another worker has other settings than these: {settings}")
+        if self._gather(np.array([len(people)])).numpy().min() == 0:
+            raise ValueError("a worker has no windows: leave it out of TF_CONFIG")
         own = _digests(people)
         seen, times = np.unique(self._gather(own).numpy(), return_counts=True)
         if times.max() > 1:  # at whichever workers: all of them stop
