@@ -75,7 +75,7 @@ def test_a_visit_from_choice_to_folder(page):
     page.get_by_role("slider").press("Home")
     page.get_by_text(f"at most {most_found(0.1, 1e-4):.0%}").wait_for()
     page.get_by_role("button", name="Run").click()
-    page.get_by_text("What came of it").wait_for()
+    page.get_by_role("heading", name="What came of it").wait_for()
     page.get_by_text("What does an attacker gain?").wait_for()
     with page.expect_download() as download:
         page.get_by_role("link", name="The folder to hand over").click()
