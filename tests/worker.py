@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+from per_unit_loop import cross_entropy
 
 from wearsynth.codecs import make_prior
 from wearsynth.dpsgd import PrivateGradient
@@ -33,17 +34,11 @@ def people():
     return make_windows(simulate_table(n_subjects=7, seed=1), "published", "public", 60, 60)
 
 
-def cross_entropy(targets, logits):
-    return tf.nn.sigmoid_cross_entropy_with_logits(targets, logits[:, 0])
-
-
-def mechanism(windows, promise, workers, rng=None):
+def mechanism(windows, promise, workers):
     examples = windows.values.reshape(len(windows), -1)
     tf.keras.utils.set_random_seed(0)
     model = tf.keras.Sequential([tf.keras.layers.Input(examples.shape[1:]), tf.keras.layers.Dense(1)])
-    return PrivateGradient(
-        model, cross_entropy, promise, examples, windows.labels, windows.subjects, rng, workers=workers
-    )
+    return PrivateGradient(model, cross_entropy, promise, examples, windows.labels, windows.subjects, workers=workers)
 
 
 def noiseless(windows, unit, workers=ALONE):
@@ -53,10 +48,9 @@ def noiseless(windows, unit, workers=ALONE):
 
 
 def noise_alone(windows, workers):
-    """Steps on windows that move no weight."""
-    examples = np.zeros((len(windows), N_WEIGHTS), np.float32)
-    model = tf.keras.Sequential([tf.keras.layers.Input((N_WEIGHTS,)), tf.keras.layers.Dense(1, use_bias=False)])
-    step = PrivateGradient(model, cross_entropy, PROMISE, examples, windows.labels, windows.subjects, workers=workers)
+    """Steps on windows that move no weight but the bias."""
+    flat = replace(windows, values=np.zeros((len(windows), N_WEIGHTS, 1), np.float32))
+    step = mechanism(flat, PROMISE, workers)
     return np.concatenate([step()[0] for _ in range(5)])
 
 

@@ -109,7 +109,7 @@ class PrivateGradient:
         self._examples, self._targets, self._rng, self._instance_noise = examples, targets, rng, instance_noise
         self._instance_rng = np.random.default_rng() if rng is None else rng.spawn(1)[0]  # the former from entropy
         self._units = self.group(subjects)
-        self._n_units = int(workers.add_up([np.array(len(self._units))])[0])  # of all workers
+        self._n_units = workers.total(len(self._units))
         self._shapes = [weight.shape for weight in model.trainable_variables]
         self._noise_scale = promise.noise_multiplier * promise.clip_norm
         width = min(self._units.windows.shape[1], promise.windows_per_subject)

@@ -164,8 +164,7 @@ def fit(
     """
     if prior is None:
         prior = make_prior(find_cohort("public"), ",".join(windows.signals), windows.values.shape[1])
-    (n_units,) = workers.add_up([np.array(windows.n_units(promise.unit))])
-    planned = plan(promise, kind, prior, int(n_units))
+    planned = plan(promise, kind, prior, workers.total(windows.n_units(promise.unit)))
     return train(windows, planned, seed, noise_seed, name, mechanism, workers)
 
 

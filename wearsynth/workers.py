@@ -33,6 +33,10 @@ class Alone:
         """
         return list(values)
 
+    def total(self, number: int) -> int:
+        """Adds up a number over all workers, likewise."""
+        return int(self.add_up([np.array(number)])[0])
+
 
 ALONE = Alone()
 
